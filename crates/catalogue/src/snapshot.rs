@@ -1,0 +1,108 @@
+//! The catalogue as the running server holds it: immutable, indexed, swapped whole.
+//!
+//! [`Live`] is the one place where the catalogue changes. Readers on the hot path load a pointer; nothing they hold
+//! ever changes under them.
+
+use arc_swap::ArcSwap;
+use auction::{Id, Supply};
+use hashbrown::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Every supply with its bidders, at one moment of the database.
+#[derive(Debug)]
+pub struct Snapshot {
+    revision: u64,
+    bidders: usize,
+    supplies: Box<[Arc<Supply>]>,
+    by_id: HashMap<Id, u32, foldhash::fast::RandomState>,
+}
+
+impl Snapshot {
+    /// A snapshot of `supplies` with distinct ids. `revision` identifies the content, `bidders` counts all bidders.
+    pub fn new(revision: u64, bidders: usize, mut supplies: Vec<Arc<Supply>>) -> Self {
+        supplies.sort_by(|a, b| a.id.cmp(&b.id));
+        let by_id = (0u32..).zip(&supplies).map(|(i, supply)| (supply.id.clone(), i)).collect();
+        Self { revision, bidders, supplies: supplies.into(), by_id }
+    }
+
+    /// The supply with this id. The time does not depend on how many there are.
+    pub fn supply(&self, id: &str) -> Option<&Arc<Supply>> {
+        self.by_id.get(id).map(|&i| &self.supplies[i as usize])
+    }
+
+    /// Every supply, in order of id.
+    pub fn supplies(&self) -> &[Arc<Supply>] {
+        &self.supplies
+    }
+
+    /// How many bidders the catalogue has, listed by a supply or not.
+    pub fn bidders(&self) -> usize {
+        self.bidders
+    }
+
+    /// A hash of the content: the same on every instance and every database that holds the same catalogue.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+/// How well the snapshot in force is known to be the database's.
+#[derive(Debug, Clone)]
+pub struct Freshness {
+    /// When it was last known to be what the database holds.
+    pub confirmed_at: Instant,
+    /// Why it could not be confirmed or replaced since, if so.
+    pub trouble: Option<String>,
+}
+
+/// The snapshot in force.
+#[derive(Debug)]
+pub struct Live {
+    snapshot: ArcSwap<Snapshot>,
+    freshness: Mutex<Freshness>,
+}
+
+impl Live {
+    /// Puts the first snapshot in force.
+    pub fn new(snapshot: Snapshot) -> Self {
+        let freshness = Freshness { confirmed_at: Instant::now(), trouble: None };
+        Self { snapshot: ArcSwap::from_pointee(snapshot), freshness: Mutex::new(freshness) }
+    }
+
+    /// The pointer to the snapshot in force, for per-core caching.
+    pub fn pointer(&self) -> &ArcSwap<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Puts another snapshot in force, for every request that has not looked its supply up yet.
+    pub fn swap(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.confirm();
+    }
+
+    /// Notes that the snapshot in force is what the database holds now.
+    pub fn confirm(&self) {
+        self.set_freshness(Freshness { confirmed_at: Instant::now(), trouble: None });
+    }
+
+    /// Notes that the database could not be read, or that what it holds is no catalogue; the snapshot stays in force.
+    pub fn keep(&self, trouble: String) {
+        let confirmed_at = self.freshness().confirmed_at;
+        self.set_freshness(Freshness { confirmed_at, trouble: Some(trouble) });
+    }
+
+    /// How well the snapshot in force is known to be the database's.
+    pub fn freshness(&self) -> Freshness {
+        self.freshness.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_freshness(&self, freshness: Freshness) {
+        *self.freshness.lock().unwrap_or_else(PoisonError::into_inner) = freshness;
+    }
+}
