@@ -88,13 +88,13 @@ mod tests {
 
     #[test]
     fn draws_are_uniform_along_every_axis() {
-        let axes: [(&str, fn(u64) -> Draws); 4] = [
-            ("sequence", |i| Chance::new(7, i).bidder(bidder_key("bidder1"))),
-            ("seed", |i| Chance::new(i, 7).bidder(bidder_key("bidder1"))),
-            ("bidder", |i| Chance::new(7, 7).bidder(bidder_key(&format!("bidder{i}")))),
-            ("tie", |i| Chance::new(7, i).tie(0)),
-        ];
-        for (axis, stream) in axes {
+        for axis in ["sequence", "seed", "bidder", "tie"] {
+            let stream = |i| match axis {
+                "sequence" => Chance::new(7, i).bidder(bidder_key("bidder1")),
+                "seed" => Chance::new(i, 7).bidder(bidder_key("bidder1")),
+                "bidder" => Chance::new(7, 7).bidder(bidder_key(&format!("bidder{i}"))),
+                _ => Chance::new(7, i).tie(0),
+            };
             let mut counts = [0u64; 100];
             (0..100_000).for_each(|i| counts[stream(i).below(100) as usize] += 1);
             assert!(chi_square(&counts) < 161.0, "{axis}: {}", chi_square(&counts));
