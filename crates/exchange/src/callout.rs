@@ -1,0 +1,84 @@
+//! Callout: every invited bidder is asked at once, and this is the only room of an auction that waits.
+//!
+//! * Units: latencies in nanoseconds, measured from the moment the request had been read.
+//! * Bound: an answer is ready [`MARGIN`] before tmax, because writing it takes time too and a timer is late by up to a
+//!   millisecond; with a tmax not over the margin nobody waits.
+
+use auction::{Answer, Answers, Bid, Chance, Invitations, Opportunity};
+use std::time::{Duration, Instant};
+
+/// How long before tmax the waiting ends.
+const MARGIN: Duration = Duration::from_millis(3);
+
+/// Whether simulated latencies are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// Latencies are drawn and judged, nobody waits.
+    Virtual,
+    /// The answer leaves when the last bidder in time has answered, or at tmax if one timed out.
+    Real,
+}
+
+/// Asks bidders that exist only as a profile.
+#[derive(Debug, Clone, Copy)]
+pub struct Simulated {
+    /// Whether to wait.
+    pub clock: Clock,
+}
+
+impl Simulated {
+    /// Writes a reply of every invited bidder into `answers`, with a bid for every imp of those that bid.
+    pub async fn ask(
+        self,
+        opportunity: &Opportunity<'_>,
+        invitations: &Invitations<'_>,
+        chance: Chance,
+        received_at: Instant,
+        answers: &mut Answers,
+    ) {
+        answers.clear();
+        for (slot, bidder) in invitations.iter() {
+            let (latency_ns, answer, price) =
+                bidder.profile.answer(opportunity.tmax_ms, chance.bidder(bidder.key));
+            if answer == Answer::Bid {
+                answers.bids.extend((0..opportunity.imps.len() as u32).map(|imp| Bid { slot, imp, price }));
+            }
+            answers.replies.push(auction::Reply { slot, answer, latency_ns });
+        }
+        if self.clock == Clock::Real {
+            let wait = wait(opportunity.tmax_ms, answers);
+            tokio::time::sleep_until((received_at + wait).into()).await;
+        }
+    }
+}
+
+/// Until the last answer in time, or until tmax if one is missing; less the margin of tmax in any case.
+fn wait(tmax_ms: u32, answers: &Answers) -> Duration {
+    let tmax = Duration::from_millis(tmax_ms.into());
+    let last = answers.replies.iter().map(|reply| Duration::from_nanos(reply.latency_ns)).max();
+    last.unwrap_or_default().min(tmax.saturating_sub(MARGIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use auction::Reply;
+
+    #[test]
+    fn the_wait_is_for_the_last_answer_and_never_reaches_tmax() {
+        let ms = |ms| Duration::from_millis(ms);
+        for (tmax_ms, latencies_ms, expected) in [
+            (200, &[][..], ms(0)),
+            (200, &[10, 150, 90], ms(150)),
+            (200, &[10, 250], ms(197)),
+            (200, &[199], ms(197)),
+            (3, &[1], ms(0)),
+            (1, &[2], ms(0)),
+        ] {
+            let reply =
+                |&latency: &u64| Reply { slot: 0, answer: Answer::NoBid, latency_ns: latency * 1_000_000 };
+            let answers = Answers { replies: latencies_ms.iter().map(reply).collect(), bids: vec![] };
+            assert_eq!(wait(tmax_ms, &answers), expected, "tmax {tmax_ms}, {latencies_ms:?}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The command line: what can be asked of `bourse`.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// An ad exchange in one binary.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bourse",
+    version,
+    arg_required_else_help = true,
+    propagate_version = true,
+    after_help = "\
+Examples:
+  bourse serve                                        run on 127.0.0.1:8000 with a demo catalogue
+  bourse load-data -i data.json                       bring the catalogue to what a file says
+  bourse config show                                  every setting, its value and where it came from
+
+  curl -s localhost:8000/bid -H 'content-type: application/json' \\
+       -d '{\"supply_id\":\"supply1\",\"ip\":\"192.168.1.100\",\"country\":\"US\",\"tmax\":200}'"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Settings that every command knows.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Read settings from this TOML file [env: BOURSE_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Keep data in this directory [default: ./bourse-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// The catalogue's database: sqlite:PATH or postgres://… [default: sqlite in the data directory]
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Hold auctions
+    #[command(after_help = "\
+Examples:
+  bourse serve
+  bourse serve --listen 0.0.0.0:8000 --workers 2
+  bourse serve --seed 7 --log-auctions               the same requests give the same answers, each auction shown
+  BOURSE_DATABASE_URL=postgres://user@db/bourse bourse serve")]
+    Serve(Serve),
+    /// Bring the schema of the catalogue's database to another revision
+    #[command(subcommand)]
+    Db(Db),
+    /// Add what is new in a catalogue file and bring what exists to what it says, all of it or none
+    #[command(after_help = "\
+Examples:
+  bourse load-data
+  bourse load-data -i catalogue.json
+
+A running server shows the change within a second.")]
+    LoadData {
+        /// The file; - is standard input
+        #[arg(short, long, value_name = "FILE", default_value = "data.json")]
+        input: PathBuf,
+    },
+    /// Write a catalogue file of any size
+    #[command(after_help = "\
+Examples:
+  bourse generate-data
+  bourse generate-data -o big.json --supplies 100000 --bidders 500 --seed 7")]
+    GenerateData {
+        /// The file; - is standard output
+        #[arg(short, long, value_name = "FILE", default_value = "data.json")]
+        output: PathBuf,
+        /// How many supplies
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+        supplies: u32,
+        /// How many bidders
+        #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+        bidders: u32,
+        /// The same seed writes the same file
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+    },
+    /// Show settings
+    #[command(subcommand)]
+    Config(Config),
+}
+
+/// Settings of `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Where to listen; port 0 is any free one [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// How many cores serve [default: all]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<String>,
+    /// The same seed and requests give the same answers [default: random]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<String>,
+    /// Log each auction with its bids [default: none]
+    #[arg(long, value_name = "none|all", num_args = 0..=1, default_missing_value = "all")]
+    pub log_auctions: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Db {
+    /// Forward to head, by +N revisions, or to a revision
+    #[command(
+        after_help = "Examples:\n  bourse db upgrade\n  bourse db upgrade +1\n  bourse db upgrade 0001"
+    )]
+    Upgrade {
+        #[arg(default_value = "head", value_name = "head|+N|REV")]
+        target: String,
+    },
+    /// Back by -N revisions, to a revision, or to base
+    #[command(
+        after_help = "Examples:\n  bourse db downgrade -1\n  bourse db downgrade 0001\n  bourse db downgrade base"
+    )]
+    Downgrade {
+        #[arg(value_name = "-N|REV|base", allow_hyphen_values = true)]
+        target: String,
+    },
+    /// Which revision the database is on
+    Current,
+    /// Every revision, the newest first
+    History,
+    /// Write a new pair of migrations, up and down
+    #[command(after_help = "\
+Examples:
+  bourse db revision -m 'add a column for notes'
+  bourse db revision --autogenerate -m 'what schema.sql has and the migrations lack'")]
+    Revision {
+        /// What it does, in a few words
+        #[arg(short, long, value_name = "TEXT")]
+        message: String,
+        /// Fill it with the difference between the declared schema and what the migrations give
+        #[arg(long)]
+        autogenerate: bool,
+        /// The declared schema, instead of the one in the binary
+        #[arg(long, value_name = "FILE", requires = "autogenerate")]
+        schema: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Every setting with its value, unit, default, range and where its value came from
+    Show,
+}
+
+impl Global {
+    /// The flags that are settings.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        pairs([("data_dir", &self.data_dir), ("database.url", &self.database_url)])
+    }
+}
+
+impl Serve {
+    /// The flags that are settings.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        pairs([
+            ("listen", &self.listen),
+            ("workers", &self.workers),
+            ("seed", &self.seed),
+            ("log.auctions", &self.log_auctions),
+        ])
+    }
+}
+
+fn pairs<const N: usize>(flags: [(&str, &Option<String>); N]) -> Vec<(String, String)> {
+    flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect()
+}

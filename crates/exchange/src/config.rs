@@ -1,0 +1,186 @@
+//! Settings: one table of names, four sources, and a type that cannot be wrong.
+//!
+//! * Order: a flag wins over the environment, the environment over `.env`, that over the TOML file, that over the
+//!   default.
+//! * Names: `rate_limit.window_s` in TOML is `BOURSE_RATE_LIMIT_WINDOW_S` in the environment.
+//! * Errors: one line that names the setting, where it came from and what it takes; an unknown one stops the start.
+
+mod sources;
+mod table;
+
+pub use sources::Settings;
+
+use crate::callout::Clock;
+use crate::limiter::{Limit, WhenFull};
+use crate::log;
+use anyhow::{Result, bail};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+use tracing::level_filters::LevelFilter;
+
+/// What the rate limit counts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateLimitKey {
+    /// The body's `ip`.
+    Body,
+    /// The address that the connection comes from.
+    Peer,
+    /// The entry of X-Forwarded-For that this many trusted proxies, counted from us, vouch for.
+    Forwarded(usize),
+}
+
+/// Everything the program is set to.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where data is kept.
+    pub data_dir: PathBuf,
+    /// How many cores serve.
+    pub workers: usize,
+    /// None: drawn at the start.
+    pub seed: Option<u64>,
+    /// The catalogue's database.
+    pub database: DatabaseConfig,
+    /// None: no limit.
+    pub rate_limit: Option<Limit>,
+    /// What it counts by.
+    pub rate_limit_key: RateLimitKey,
+    /// Whether simulated latencies are waited for.
+    pub clock: Clock,
+    /// What is logged.
+    pub log: LogConfig,
+    /// The bounds of the doors.
+    pub http: HttpConfig,
+}
+
+/// Where the catalogue is.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// `sqlite:PATH` or `postgres://…`.
+    pub url: String,
+    /// PostgreSQL replicas that the catalogue may be read from.
+    pub replica_urls: Vec<String>,
+    /// Migrations beside those in the binary.
+    pub migrations_dir: PathBuf,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Copy)]
+pub struct LogConfig {
+    /// Whether every auction is.
+    pub auctions: bool,
+    /// Nothing below it.
+    pub level: LevelFilter,
+    /// For people or for programs.
+    pub format: log::Format,
+}
+
+/// The bounds of the doors.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpConfig {
+    /// The longest body.
+    pub body_max_bytes: usize,
+    /// Its deepest nesting.
+    pub json_depth_max: usize,
+    /// Open connections, over all cores.
+    pub connections_max: usize,
+    /// For the head of a request to arrive.
+    pub head_timeout: Duration,
+    /// For a body to arrive.
+    pub body_timeout: Duration,
+    /// For a connection to wait for its next request.
+    pub idle_timeout: Duration,
+    /// For what is in flight to end after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+impl Config {
+    /// The settings as values, each within its range.
+    pub fn from(settings: &Settings) -> Result<Self> {
+        let data_dir = PathBuf::from(settings.text("data_dir"));
+        Ok(Self {
+            listen: settings.parse("listen", address)?,
+            workers: match settings.text("workers") {
+                "auto" => std::thread::available_parallelism().map_or(1, usize::from),
+                _ => settings.number("workers")?,
+            },
+            seed: match settings.text("seed") {
+                "random" => None,
+                _ => Some(settings.number("seed")?),
+            },
+            database: database(settings, &data_dir)?,
+            rate_limit: rate_limit(settings)?,
+            rate_limit_key: settings.parse("rate_limit.key", rate_limit_key)?,
+            clock: settings
+                .choice("simulation.clock", &[("virtual", Clock::Virtual), ("real", Clock::Real)])?,
+            log: LogConfig {
+                auctions: settings.choice("log.auctions", &[("none", false), ("all", true)])?,
+                level: settings.parse("log.level", |level| LevelFilter::from_str(level).ok())?,
+                format: settings.parse("log.format", |format| format.parse().ok())?,
+            },
+            http: HttpConfig {
+                body_max_bytes: settings.number("http.body_max_bytes")?,
+                json_depth_max: settings.number("http.json_depth_max")?,
+                connections_max: settings.number("http.connections_max")?,
+                head_timeout: Duration::from_millis(settings.number("http.head_timeout_ms")?),
+                body_timeout: Duration::from_millis(settings.number("http.body_timeout_ms")?),
+                idle_timeout: Duration::from_secs(settings.number("http.idle_timeout_s")?),
+                drain_timeout: Duration::from_secs(settings.number("http.drain_timeout_s")?),
+            },
+            data_dir,
+        })
+    }
+}
+
+fn address(text: &str) -> Option<SocketAddr> {
+    text.parse().ok().or_else(|| text.to_socket_addrs().ok()?.next())
+}
+
+fn database(settings: &Settings, data_dir: &std::path::Path) -> Result<DatabaseConfig> {
+    if !settings.text("redis.url").is_empty() {
+        bail!(
+            "{}: this release keeps the rate limit and the statistics in process; leave redis.url out",
+            settings.named("redis.url")
+        );
+    }
+    let url = settings.text("database.url").replace("{data_dir}", &data_dir.to_string_lossy());
+    let replicas = settings.text("database.replica_urls");
+    Ok(DatabaseConfig {
+        url,
+        replica_urls: replicas
+            .split(',')
+            .map(str::trim)
+            .filter(|u| !u.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        migrations_dir: settings.text("database.migrations_dir").into(),
+    })
+}
+
+fn rate_limit(settings: &Settings) -> Result<Option<Limit>> {
+    let limit = Limit {
+        requests: settings.number("rate_limit.requests")?,
+        window_us: settings.number::<u64>("rate_limit.window_s")? * 1_000_000,
+        addresses_max: settings.number("rate_limit.addresses_max")?,
+        when_full: settings
+            .choice("rate_limit.when_full", &[("deny", WhenFull::Deny), ("allow", WhenFull::Allow)])?,
+    };
+    Ok((limit.requests > 0).then_some(limit))
+}
+
+fn rate_limit_key(text: &str) -> Option<RateLimitKey> {
+    match text {
+        "body" => Some(RateLimitKey::Body),
+        "peer" => Some(RateLimitKey::Peer),
+        _ => {
+            let hops = text.strip_prefix("forwarded:")?.parse().ok()?;
+            (1..=16).contains(&hops).then_some(RateLimitKey::Forwarded(hops))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

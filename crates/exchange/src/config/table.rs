@@ -1,0 +1,191 @@
+//! The table of settings: every name there is, with what it takes.
+
+/// One setting.
+#[derive(Debug)]
+pub struct Spec {
+    /// Its name in TOML; the environment's follows from it.
+    pub key: &'static str,
+    /// Its value if nobody says otherwise.
+    pub default: &'static str,
+    /// The unit of its number, if it has one.
+    pub unit: &'static str,
+    /// What it takes.
+    pub takes: Takes,
+    /// What it is for.
+    pub help: &'static str,
+}
+
+/// What a setting takes.
+#[derive(Debug)]
+pub enum Takes {
+    /// A whole number from the first to the second.
+    Number(u64, u64),
+    /// The same, or this word.
+    NumberOr(u64, u64, &'static str),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// What this says.
+    Text(&'static str),
+    /// A text with a password in it; shown without.
+    Secret(&'static str),
+}
+
+impl Spec {
+    const fn new(
+        key: &'static str,
+        default: &'static str,
+        unit: &'static str,
+        takes: Takes,
+        help: &'static str,
+    ) -> Self {
+        Self { key, default, unit, takes, help }
+    }
+
+    /// Its name in the environment.
+    pub fn variable(&self) -> String {
+        format!("BOURSE_{}", self.key.to_uppercase().replace('.', "_"))
+    }
+
+    /// What it takes, in words.
+    pub fn range(&self) -> String {
+        match &self.takes {
+            Takes::Number(low, high) => format!("{low} to {high}"),
+            Takes::NumberOr(low, high, word) => format!("{word}, or {low} to {high}"),
+            Takes::OneOf(words) => words.join(" | "),
+            Takes::Text(words) | Takes::Secret(words) => (*words).to_owned(),
+        }
+    }
+}
+
+use Takes::{Number, NumberOr, OneOf, Secret, Text};
+
+/// Every setting, in the order they are shown.
+pub const TABLE: &[Spec] = &[
+    Spec::new("listen", "127.0.0.1:8000", "", Text("HOST:PORT; port 0 is any free one"), "where to listen"),
+    Spec::new("data_dir", "./bourse-data", "", Text("a directory"), "where data is kept"),
+    Spec::new(
+        "workers",
+        "auto",
+        "cores",
+        NumberOr(1, 256, "auto"),
+        "how many cores serve; auto is all of them",
+    ),
+    Spec::new(
+        "seed",
+        "random",
+        "",
+        NumberOr(0, u64::MAX, "random"),
+        "the same seed and requests give the same answers",
+    ),
+    Spec::new(
+        "database.url",
+        "sqlite:{data_dir}/catalogue.sqlite",
+        "",
+        Secret("sqlite:PATH | postgres://…"),
+        "the catalogue's database",
+    ),
+    Spec::new(
+        "database.replica_urls",
+        "",
+        "",
+        Secret("postgres://…, …"),
+        "replicas the catalogue may be read from",
+    ),
+    Spec::new(
+        "database.migrations_dir",
+        "./migrations",
+        "",
+        Text("a directory"),
+        "migrations beside the built-in ones",
+    ),
+    Spec::new("redis.url", "", "", Secret("redis://…"), "shared limit and statistics; not in this release"),
+    Spec::new(
+        "rate_limit.requests",
+        "3",
+        "requests",
+        Number(0, 1000),
+        "per address and window; 0 turns the limit off",
+    ),
+    Spec::new("rate_limit.window_s", "60", "s", Number(1, 86_400), "the rolling window"),
+    Spec::new(
+        "rate_limit.key",
+        "body",
+        "",
+        Text("body | peer | forwarded:N (1 to 16)"),
+        "what counts as an address",
+    ),
+    Spec::new(
+        "rate_limit.addresses_max",
+        "2000000",
+        "addresses",
+        Number(1024, 1_000_000_000),
+        "remembered at once",
+    ),
+    Spec::new("rate_limit.when_full", "deny", "", OneOf(&["deny", "allow"]), "for a new address beyond them"),
+    Spec::new(
+        "simulation.clock",
+        "virtual",
+        "",
+        OneOf(&["virtual", "real"]),
+        "whether simulated latencies are waited for",
+    ),
+    Spec::new(
+        "log.auctions",
+        "none",
+        "",
+        OneOf(&["none", "all"]),
+        "whether each auction is logged with its bids",
+    ),
+    Spec::new(
+        "log.level",
+        "info",
+        "",
+        OneOf(&["off", "error", "warn", "info", "debug", "trace"]),
+        "nothing below it",
+    ),
+    Spec::new("log.format", "text", "", OneOf(&["text", "json"]), "for people or for programs"),
+    Spec::new("http.body_max_bytes", "65536", "bytes", Number(256, 16_777_216), "the longest body"),
+    Spec::new("http.json_depth_max", "32", "levels", Number(1, 512), "the deepest nesting of a body"),
+    Spec::new(
+        "http.connections_max",
+        "20000",
+        "connections",
+        Number(1, 1_000_000),
+        "open at once; 503 beyond",
+    ),
+    Spec::new(
+        "http.head_timeout_ms",
+        "2000",
+        "ms",
+        Number(250, 60_000),
+        "for the head of a request to arrive",
+    ),
+    Spec::new("http.body_timeout_ms", "5000", "ms", Number(50, 60_000), "for a body to arrive"),
+    Spec::new("http.idle_timeout_s", "75", "s", Number(1, 3600), "for a connection to wait for a request"),
+    Spec::new(
+        "http.drain_timeout_s",
+        "10",
+        "s",
+        Number(0, 600),
+        "for what is in flight to end after SIGTERM",
+    ),
+];
+
+/// The known name nearest to `name`, if one is near enough to be meant.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known.map(|other| (distance(name, other), other)).min().filter(|(d, _)| *d <= 3).map(|(_, other)| other)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}

@@ -1,0 +1,170 @@
+//! The order of one auction, and nothing else: limiter → snapshot → invite → callout → clearing → record.
+//!
+//! Serving, simulating and replaying walk through the same rooms here; each brings its own clock, callout and seed.
+
+use crate::callout::Simulated;
+use crate::limiter::{Limiter, Verdict};
+use crate::log;
+use crate::statistics::{Statistics, Tally};
+use auction::{Answers, AuctionId, Chance, Clearing, NoSale, Opportunity, Record, Supply, clear, invite};
+use catalogue::{Live, Snapshot};
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
+
+/// What all cores share.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The catalogue in force.
+    pub catalogue: Arc<Live>,
+    /// None: no limit.
+    pub limiter: Option<Limiter>,
+    /// How bidders are asked.
+    pub callout: Simulated,
+    /// What was counted.
+    pub statistics: Statistics,
+    /// With an auction's number, its random stream.
+    pub seed: u64,
+    /// Whether every auction is logged.
+    pub log_auctions: bool,
+    /// The zero of all times.
+    pub started_at: Instant,
+    /// The same moment by the calendar, in microseconds since 1970 (UTC).
+    pub started_at_us: u64,
+    /// The next auction's number.
+    pub next: AtomicU64,
+}
+
+impl Exchange {
+    /// How many auctions were held.
+    pub fn auctions(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+}
+
+/// Microseconds since 1970 (UTC).
+pub fn unix_us(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+/// Why no auction was held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The address has had its requests.
+    RateLimited {
+        /// Microseconds until the next one passes.
+        retry_after_us: u64,
+    },
+    /// The limiter has no room for another address.
+    LimiterFull {
+        /// Microseconds until it may have.
+        retry_after_us: u64,
+    },
+    /// The catalogue has no such supply.
+    UnknownSupply,
+}
+
+/// One core's end of the exchange: what an auction needs and no other core touches.
+#[derive(Debug)]
+pub struct Desk {
+    exchange: Arc<Exchange>,
+    tally: Tally,
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    /// Answers and clearings of past auctions, to be used again.
+    papers: RefCell<Vec<(Answers, Clearing)>>,
+}
+
+impl Desk {
+    /// The desk of this core; each core has one.
+    pub fn new(exchange: &Arc<Exchange>, core: usize) -> Self {
+        Self {
+            exchange: Arc::clone(exchange),
+            tally: exchange.statistics.tally(core),
+            snapshot: RefCell::new(Rc::new(exchange.catalogue.snapshot())),
+            papers: RefCell::default(),
+        }
+    }
+
+    /// What all cores share.
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// Holds one auction and hands its record to `answer`. `address` is what the rate limit counts by, `received_at`
+    /// when the request had been read.
+    pub async fn hold<T>(
+        &self,
+        opportunity: &Opportunity<'_>,
+        address: IpAddr,
+        received_at: Instant,
+        answer: impl FnOnce(&Record<'_>) -> T,
+    ) -> Result<T, Refused> {
+        let exchange = &*self.exchange;
+        let since_start_us = received_at.duration_since(exchange.started_at).as_micros() as u64;
+        self.admit(address, since_start_us)?;
+
+        let snapshot = self.snapshot();
+        let supply = snapshot.supply(opportunity.supply_id).ok_or(Refused::UnknownSupply)?;
+        let invitations = invite(opportunity, supply);
+
+        let id = AuctionId { seed: exchange.seed, sequence: exchange.next.fetch_add(1, Ordering::Relaxed) };
+        let chance = Chance::new(id.seed, id.sequence);
+        let (mut answers, mut clearing) = self.papers.borrow_mut().pop().unwrap_or_default();
+        exchange.callout.ask(opportunity, &invitations, chance, received_at, &mut answers).await;
+
+        offer(opportunity, supply, &mut clearing);
+        clear(&mut clearing, &answers.bids, chance);
+        if invitations.is_empty() {
+            clearing.sales.fill(Err(NoSale::NoEligibleBidders));
+        }
+
+        let record = Record {
+            id,
+            received_at_us: exchange.started_at_us + since_start_us,
+            catalogue_revision: snapshot.revision(),
+            opportunity,
+            supply,
+            invitations: &invitations,
+            answers: &answers,
+            clearing: &clearing,
+        };
+        self.record(supply, &record);
+        let answer = answer(&record);
+        self.papers.borrow_mut().push((answers, clearing));
+        Ok(answer)
+    }
+
+    fn admit(&self, address: IpAddr, since_start_us: u64) -> Result<(), Refused> {
+        match self.exchange.limiter.as_ref().map(|limiter| limiter.admit(address, since_start_us)) {
+            None | Some(Verdict::Admitted) => Ok(()),
+            Some(Verdict::Limited { retry_after_us }) => Err(Refused::RateLimited { retry_after_us }),
+            Some(Verdict::Full { retry_after_us }) => Err(Refused::LimiterFull { retry_after_us }),
+        }
+    }
+
+    /// The snapshot in force, by a pointer of this core's own: counting the holders of a shared one would have every
+    /// core write to the same line.
+    fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        let in_force = self.exchange.catalogue.pointer().load();
+        let mut held = self.snapshot.borrow_mut();
+        if !Arc::ptr_eq(&in_force, &held) {
+            *held = Rc::new(Arc::clone(&in_force));
+        }
+        Rc::clone(&held)
+    }
+
+    fn record(&self, supply: &Arc<Supply>, record: &Record<'_>) {
+        self.tally.count(supply, record);
+        if self.exchange.log_auctions {
+            log::auction(record);
+        }
+    }
+}
+
+fn offer(opportunity: &Opportunity<'_>, supply: &Supply, clearing: &mut Clearing) {
+    clearing.lots.clear();
+    clearing.lots.extend(opportunity.imps.iter().map(|imp| supply.lot(imp)));
+}

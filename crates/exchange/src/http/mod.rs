@@ -1,0 +1,13 @@
+//! The doors: where requests come in and answers go out.
+//!
+//! [`listen`] accepts on every core, [`connection`] reads HTTP/1.1 and keeps slow clients in bounds, [`bid`] is the hot
+//! path, [`pages`] every other route. [`problem`] has the one table of refusals.
+
+pub mod bid;
+pub mod connection;
+pub mod docs;
+pub mod listen;
+pub mod pages;
+pub mod problem;
+pub mod request;
+pub mod site;

@@ -1,0 +1,333 @@
+//! Every route but POST /bid: an axum router, off the hot path.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/` | health as JSON, or a page for a browser |
+//! | `/supplies`, `/stat` | what is for sale; what was counted |
+//! | `/health/live`, `/health/ready` | 200 or 503, for orchestrators |
+//! | `/metrics` | Prometheus |
+//! | `/api/docs`, `/api/redoc`, `/openapi.json`, `/problems/{code}` | [`docs`] |
+//!
+//! What takes time in proportion to the catalogue is written on a thread of its own, so that no auction waits for it.
+
+use super::docs;
+use super::problem::{Code, Refusal};
+use super::site::{Core, Site};
+use crate::metrics;
+use crate::statistics::{BidderTotals, SupplyTotals};
+use auction::{Cpm, Id};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONTENT_TYPE};
+use maud::{Markup, html};
+use serde::ser::{Error, SerializeMap};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use tower::ServiceExt;
+use utoipa::ToSchema;
+
+/// Answers any request that is not POST /bid.
+pub(super) async fn page(core: &Rc<Core>, request: Request<Incoming>) -> Response {
+    let router = core.pages.clone();
+    match router.oneshot(request.map(Body::new)).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// The router; each core has a copy.
+pub fn router(site: &Arc<Site>) -> Router {
+    Router::new()
+        .route("/", get(health))
+        .route("/supplies", get(supplies))
+        .route("/stat", get(stat))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics_page))
+        .merge(docs::router())
+        .route("/bid", axum::routing::post(|| async { StatusCode::NO_CONTENT }))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(Arc::clone(site))
+}
+
+fn refused(refusal: Refusal) -> Response {
+    refusal.into_response().map(Body::new)
+}
+
+async fn not_found(uri: Uri) -> Response {
+    let path = serde_json::to_string(uri.path()).unwrap_or_default();
+    refused(Refusal::new(Code::NotFound, format!("there is no page {path}; /api/docs lists them all")))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    let allowed = if uri.path() == "/bid" { "POST" } else { "GET, HEAD" };
+    let path = serde_json::to_string(uri.path()).unwrap_or_default();
+    let method = serde_json::to_string(method.as_str()).unwrap_or_default();
+    let detail = format!("{path} does not take {method}; it takes {allowed}");
+    refused(Refusal::new(Code::MethodNotAllowed, detail).allow(allowed))
+}
+
+/// What takes long is written elsewhere; a failure there is the end of that thread only.
+async fn written_elsewhere(
+    write: impl FnOnce() -> Vec<u8> + Send + 'static,
+    content_type: &'static str,
+) -> Response {
+    match tokio::task::spawn_blocking(write).await {
+        Ok(body) => ([(CONTENT_TYPE, content_type)], body).into_response(),
+        Err(_) => {
+            refused(Refusal::new(Code::Overloaded, "the page could not be written").retry_after_us(1_000_000))
+        }
+    }
+}
+
+/// A supply, in the list of all.
+#[derive(Serialize, ToSchema)]
+pub struct ListedSupply<'a> {
+    #[schema(example = "supply1")]
+    id: &'a str,
+}
+
+/// Every supply of the catalogue, in order of id.
+#[utoipa::path(get, path = "/supplies", tag = "auction", operation_id = "supplies",
+    responses((status = 200, description = "Every supply, however many there are", body = Vec<ListedSupply<'static>>,
+        example = json!([{"id": "supply1"}, {"id": "supply2"}]))))]
+pub(super) async fn supplies(State(site): State<Arc<Site>>) -> Response {
+    let write = move || {
+        let snapshot = site.exchange.catalogue.snapshot();
+        let listed: Vec<_> = snapshot.supplies().iter().map(|s| ListedSupply { id: s.id.as_str() }).collect();
+        serde_json::to_vec(&listed).unwrap_or_default()
+    };
+    written_elsewhere(write, "application/json").await
+}
+
+/// What a bidder has done for one supply.
+#[derive(Serialize, ToSchema)]
+pub struct BidderStat {
+    /// Auctions won.
+    #[schema(example = 25)]
+    wins: u64,
+    /// The sum of its clearing prices in USD, exact to the micro.
+    #[serde(serialize_with = "exact")]
+    #[schema(value_type = f64, example = 18.45)]
+    total_revenue: Cpm,
+    /// Times it answered without a bid.
+    #[schema(example = 10)]
+    no_bids: u64,
+    /// Times it did not answer within tmax.
+    #[schema(example = 5)]
+    timeouts: u64,
+}
+
+/// What a supply has done.
+#[derive(Serialize, ToSchema)]
+pub struct SupplyStat {
+    /// Requests that named it and passed the rate limit, whatever came of them.
+    #[schema(example = 150)]
+    total_reqs: u64,
+    /// The same, by country.
+    #[schema(example = json!({"US": 75, "GB": 75}))]
+    reqs_per_country: BTreeMap<&'static str, u64>,
+    /// Every bidder of the supply, zeros included.
+    #[serde(serialize_with = "by_id")]
+    #[schema(value_type = BTreeMap<String, BidderStat>)]
+    bidders: BTreeMap<Id, BidderTotals>,
+}
+
+fn exact<S: Serializer>(sum: &Cpm, serializer: S) -> Result<S::Ok, S::Error> {
+    RawValue::from_string(sum.to_string()).map_err(S::Error::custom)?.serialize(serializer)
+}
+
+fn by_id<S: Serializer>(bidders: &BTreeMap<Id, BidderTotals>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(bidders.len()))?;
+    for (id, &BidderTotals { wins, revenue, no_bids, timeouts }) in bidders {
+        map.serialize_entry(id.as_str(), &BidderStat { wins, total_revenue: revenue, no_bids, timeouts })?;
+    }
+    map.end()
+}
+
+impl From<SupplyTotals> for SupplyStat {
+    fn from(totals: SupplyTotals) -> Self {
+        let countries = totals.reqs_per_country.into_iter();
+        Self {
+            total_reqs: totals.total_reqs,
+            reqs_per_country: countries.map(|(country, n)| (country.alpha2(), n)).collect(),
+            bidders: totals.bidders,
+        }
+    }
+}
+
+/// What every supply and bidder has done.
+///
+/// A supply appears with its first request. Every auction answered before the question is in the answer.
+#[utoipa::path(get, path = "/stat", tag = "auction", operation_id = "stat",
+    responses((status = 200, description = "By supply", body = BTreeMap<String, SupplyStat>,
+        example = json!({"supply1": {"total_reqs": 150, "reqs_per_country": {"GB": 75, "US": 75},
+            "bidders": {"bidder1": {"wins": 25, "total_revenue": 18.45, "no_bids": 10, "timeouts": 5}}}}))))]
+pub(super) async fn stat(State(site): State<Arc<Site>>) -> Response {
+    let write = move || {
+        let report = site.exchange.statistics.report(&site.exchange.catalogue.snapshot());
+        let report = report.into_iter().map(|(id, totals)| (id.to_string(), SupplyStat::from(totals)));
+        serde_json::to_vec(&report.collect::<BTreeMap<_, _>>()).unwrap_or_default()
+    };
+    written_elsewhere(write, "application/json").await
+}
+
+/// The catalogue in force.
+#[derive(Serialize, ToSchema)]
+pub struct CatalogueHealth {
+    /// Identifies the content: the same on every instance with the same catalogue.
+    #[schema(example = "5f0c2a9be1d47c33")]
+    revision: String,
+    #[schema(example = 10)]
+    supplies: usize,
+    #[schema(example = 12)]
+    bidders: usize,
+    /// Seconds since it was last known to be what the database holds.
+    #[schema(example = 0.2)]
+    stale_s: f64,
+    /// Why it could not be confirmed since, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+}
+
+/// How the exchange is.
+#[derive(Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`, `starting` or `draining`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+    /// Seconds since the start.
+    #[schema(example = 86400.5)]
+    uptime_s: f64,
+    /// Auctions held since the start.
+    #[schema(example = 123)]
+    auctions: u64,
+    catalogue: CatalogueHealth,
+}
+
+impl Health {
+    fn of(site: &Site) -> Self {
+        let tenths = |seconds: f64| (seconds * 10.0).round() / 10.0;
+        let (snapshot, freshness) = (site.exchange.catalogue.snapshot(), site.exchange.catalogue.freshness());
+        let catalogue = CatalogueHealth {
+            revision: format!("{:016x}", snapshot.revision()),
+            supplies: snapshot.supplies().len(),
+            bidders: snapshot.bidders(),
+            stale_s: tenths(freshness.confirmed_at.elapsed().as_secs_f64()),
+            trouble: freshness.trouble,
+        };
+        Self {
+            status: site.lifecycle.ready().err().unwrap_or("ok"),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: tenths(site.exchange.started_at.elapsed().as_secs_f64()),
+            auctions: site.exchange.auctions(),
+            catalogue,
+        }
+    }
+}
+
+/// How the exchange is; a page for a browser.
+#[utoipa::path(get, path = "/", tag = "health", operation_id = "health",
+    responses((status = 200, description = "Status, version, uptime, catalogue", body = Health)))]
+pub(super) async fn health(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let health = Health::of(&site);
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accept.split(',').any(|range| range.trim().starts_with("text/html")) {
+        return Html(front_page(&health).into_string()).into_response();
+    }
+    axum::Json(health).into_response()
+}
+
+fn front_page(health: &Health) -> Markup {
+    let rows = [
+        ("status", health.status.to_owned()),
+        ("version", health.version.to_owned()),
+        ("up for", format!("{} s", health.uptime_s)),
+        ("auctions held", health.auctions.to_string()),
+        ("supplies", health.catalogue.supplies.to_string()),
+        ("bidders", health.catalogue.bidders.to_string()),
+        ("catalogue", health.catalogue.revision.clone()),
+        ("catalogue confirmed", format!("{} s ago", health.catalogue.stale_s)),
+    ];
+    docs::shell(
+        "Bourse",
+        &html! {
+            h1 { "Bourse" }
+            p { "An ad exchange. POST /bid holds an auction." }
+            table {
+                @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } }
+                @if let Some(trouble) = &health.catalogue.trouble {
+                    tr { th scope="row" { "trouble" } td { (trouble) } }
+                }
+            }
+            p {
+                a href="/api/docs" { "Try the API" } " · " a href="/api/redoc" { "Reference" } " · "
+                a href="/stat" { "Statistics" } " · " a href="/supplies" { "Supplies" } " · " a href="/metrics" { "Metrics" }
+            }
+        },
+    )
+}
+
+/// Whether the process runs at all.
+#[utoipa::path(get, path = "/health/live", tag = "health", operation_id = "live",
+    responses((status = 200, description = "It runs", body = String, example = json!({"status": "ok"}))))]
+pub(super) async fn live() -> Response {
+    axum::Json(serde_json::json!({"status": "ok"})).into_response()
+}
+
+/// Whether requests should be sent here.
+#[utoipa::path(get, path = "/health/ready", tag = "health", operation_id = "ready",
+    responses((status = 200, description = "Send requests", body = String, example = json!({"status": "ok"})),
+        (status = 503, description = "Starting or draining: send them elsewhere", body = String,
+            example = json!({"status": "draining"}))))]
+pub(super) async fn ready(State(site): State<Arc<Site>>) -> Response {
+    match site.lifecycle.ready() {
+        Ok(()) => axum::Json(serde_json::json!({"status": "ok"})).into_response(),
+        Err(status) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(serde_json::json!({"status": status})))
+            .into_response(),
+    }
+}
+
+/// What Prometheus reads.
+#[utoipa::path(get, path = "/metrics", tag = "health", operation_id = "metrics",
+    responses((status = 200, description = "OpenMetrics text", body = String,
+        content_type = "application/openmetrics-text", example = "bourse_auctions_total 123\n# EOF\n")))]
+pub(super) async fn metrics_page(State(site): State<Arc<Site>>) -> Response {
+    let write = move || metrics::page(&site).into_bytes();
+    written_elsewhere(write, "application/openmetrics-text; version=1.0.0; charset=utf-8").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_is_written_with_exact_sums_and_any_id() {
+        let id = |text| Id::new(text).unwrap();
+        let us = auction::Country::from_code("US").unwrap();
+        let totals = BidderTotals { wins: 1, revenue: Cpm::from_micros(18_450_000), no_bids: 2, timeouts: 3 };
+        let stat = SupplyStat::from(SupplyTotals {
+            total_reqs: 4,
+            reqs_per_country: [(us, 4)].into(),
+            bidders: [(id("a:\"b"), totals), (id("z"), BidderTotals::default())].into(),
+        });
+        let expected = concat!(
+            r#"{"total_reqs":4,"reqs_per_country":{"US":4},"bidders":{"#,
+            r#""a:\"b":{"wins":1,"total_revenue":18.45,"no_bids":2,"timeouts":3},"#,
+            r#""z":{"wins":0,"total_revenue":0.00,"no_bids":0,"timeouts":0}}}"#
+        );
+        assert_eq!(serde_json::to_string(&stat).unwrap(), expected);
+    }
+}

@@ -1,0 +1,125 @@
+//! What the doors are set to, whether they are open, and what each core keeps for itself.
+
+use super::connection::Connections;
+use super::problem::{Code, Refusal};
+use crate::callout::Clock;
+use crate::config::RateLimitKey;
+use crate::hold::{Desk, Exchange};
+use crate::metrics::Meters;
+use axum::Router;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// What all cores share of the doors.
+#[derive(Debug)]
+pub struct Site {
+    /// The exchange behind them.
+    pub exchange: Arc<Exchange>,
+    /// Open, or about to close.
+    pub lifecycle: Lifecycle,
+    /// One core's meters each.
+    pub meters: Box<[Arc<Meters>]>,
+    /// What the rate limit counts by.
+    pub key: RateLimitKey,
+    /// The longest body, in bytes.
+    pub body_max_bytes: usize,
+    /// The deepest nesting of a body.
+    pub json_depth_max: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How long a request's head may take to arrive, from its first byte.
+    pub head_timeout: Duration,
+    /// How long a connection may wait for a request, its first included.
+    pub idle_timeout: Duration,
+    /// How many connections a core keeps open.
+    pub connections_max_per_core: usize,
+}
+
+/// Whether the doors are open.
+#[derive(Debug)]
+pub struct Lifecycle {
+    ready: AtomicBool,
+    /// When draining must have ended, once it began.
+    deadline: watch::Sender<Option<Instant>>,
+    clock: Clock,
+}
+
+impl Lifecycle {
+    /// Doors about to open.
+    pub fn new(clock: Clock) -> Self {
+        Self { ready: AtomicBool::new(false), deadline: watch::Sender::new(None), clock }
+    }
+
+    /// Every core listens.
+    pub fn open(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Whether requests should be sent here, and if not, why.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        if self.deadline.borrow().is_some() {
+            Err("draining")
+        } else if self.ready.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err("starting")
+        }
+    }
+
+    /// No new connections from now on; what is in flight has until `deadline`.
+    pub fn drain(&self, deadline: Instant) {
+        self.deadline.send_replace(Some(deadline));
+    }
+
+    /// To wait for the drain and its deadline.
+    pub fn watch(&self) -> watch::Receiver<Option<Instant>> {
+        self.deadline.subscribe()
+    }
+
+    /// Refuses an auction that could not end before the deadline; a virtual clock needs no time.
+    pub fn time_for(&self, tmax_ms: u32) -> Result<(), Refusal> {
+        if self.clock == Clock::Virtual
+            || self.ready.load(Ordering::Relaxed) && !self.deadline.borrow().is_some()
+        {
+            return Ok(());
+        }
+        let left = self.deadline.borrow().map(|at| at.saturating_duration_since(Instant::now()));
+        match left {
+            Some(left) if left < Duration::from_millis(tmax_ms.into()) => {
+                let detail = format!("the exchange stops before an auction of {tmax_ms} ms could end");
+                Err(Refusal::new(Code::Draining, detail).retry_after_us(1_000_000).close())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What one core keeps for itself.
+#[derive(Debug)]
+pub struct Core {
+    /// What it shares.
+    pub site: Arc<Site>,
+    /// Its end of the exchange.
+    pub desk: Desk,
+    /// What it counts.
+    pub meters: Arc<Meters>,
+    /// The connections it has accepted.
+    pub connections: Connections,
+    /// Every route but the hot path.
+    pub pages: Router,
+}
+
+impl Core {
+    /// What core number `core` keeps for itself.
+    pub fn new(site: &Arc<Site>, core: usize, pages: Router) -> Self {
+        Self {
+            site: Arc::clone(site),
+            desk: Desk::new(&site.exchange, core),
+            meters: Arc::clone(&site.meters[core]),
+            connections: Connections::default(),
+            pages,
+        }
+    }
+}

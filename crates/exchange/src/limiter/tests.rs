@@ -1,0 +1,133 @@
+//! The limiter against tables, threads, and an obvious second implementation.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+const SECOND: u64 = 1_000_000;
+
+fn limiter(requests: u32, window_s: u64, addresses_max: usize, when_full: WhenFull) -> Limiter {
+    Limiter::new(Limit { requests, window_us: window_s * SECOND, addresses_max, when_full })
+}
+
+fn ip(n: u32) -> IpAddr {
+    std::net::Ipv4Addr::from_bits(n).into()
+}
+
+#[test]
+fn three_pass_in_any_sixty_seconds() {
+    let limiter = limiter(3, 60, 1000, WhenFull::Deny);
+    let limited = |seconds| Verdict::Limited { retry_after_us: seconds * SECOND };
+    for (at_s, expected) in [
+        (0, Verdict::Admitted),
+        (10, Verdict::Admitted),
+        (50, Verdict::Admitted),
+        (59, limited(1)),
+        (60, Verdict::Admitted),
+        (61, limited(9)),
+        (70, Verdict::Admitted),
+        (71, limited(39)),
+        (200, Verdict::Admitted),
+    ] {
+        assert_eq!(limiter.admit(ip(1), at_s * SECOND), expected, "at {at_s} s");
+    }
+}
+
+#[test]
+fn an_address_is_its_ipv4_or_its_64_bit_prefix() {
+    let limiter = limiter(1, 60, 1000, WhenFull::Deny);
+    for (address, passes) in [
+        ("192.168.1.100", true),
+        ("::ffff:192.168.1.100", false),
+        ("192.168.1.101", true),
+        ("2001:db8::1", true),
+        ("2001:db8::ffff:1", false),
+        ("2001:db8:0:1::1", true),
+        ("::c0a8:164", true), // the same bits as the first address, in the other family
+        ("::1", false),       // in the same /64 as the one before
+    ] {
+        let verdict = limiter.admit(address.parse().unwrap(), 0);
+        assert_eq!(verdict == Verdict::Admitted, passes, "{address}: {verdict:?}");
+    }
+}
+
+#[test]
+fn exactly_the_limit_passes_of_any_number_at_once() {
+    for round in 0..50 {
+        let limiter = limiter(3, 60, 1000, WhenFull::Deny);
+        let passed: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|thread| {
+                    let limiter = &limiter;
+                    let admitted = move |i| limiter.admit(ip(7), 100 - thread * 10 + i) == Verdict::Admitted;
+                    scope.spawn(move || (0..25).filter(|&i| admitted(i)).count())
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(passed, 3, "round {round}");
+    }
+}
+
+#[test]
+fn at_the_bound_a_new_address_is_denied_or_passes_uncounted() {
+    for (when_full, expected) in [(WhenFull::Deny, false), (WhenFull::Allow, true)] {
+        let limiter = limiter(1, 60, 10_240, when_full);
+        let passed = (0..100_000).filter(|&n| limiter.admit(ip(n), 0) == Verdict::Admitted).count();
+        assert_eq!(limiter.addresses(), 10_240);
+        assert_eq!(limiter.full(), 100_000 - 10_240);
+        assert_eq!(passed, if expected { 100_000 } else { 10_240 });
+        // who is known stays known, and room is found again when windows have passed
+        let known = (0..100_000)
+            .filter(|&n| limiter.admit(ip(n), 1) == Verdict::Limited { retry_after_us: 60 * SECOND - 1 });
+        assert_eq!(known.count(), 10_240);
+        assert_eq!(limiter.admit(ip(4_000_000), 61 * SECOND), Verdict::Admitted);
+    }
+}
+
+#[test]
+fn an_address_takes_at_most_64_bytes_and_leaves_nothing() {
+    let limiter = limiter(3, 60, 10_000_000, WhenFull::Deny);
+    let bytes = |limiter: &Limiter| -> usize {
+        let tables: usize = (0..SHARDS).map(|shard| limiter.lock(shard).words.len() * 8).sum();
+        tables + size_of_val(&*limiter.shards)
+    };
+    for n in 0..1_000_000u32 {
+        limiter.admit(ip(n), 0);
+        if n.is_power_of_two() && n > 20_000 {
+            assert!(bytes(&limiter) <= 64 * n as usize, "{} bytes for {n} addresses", bytes(&limiter));
+        }
+    }
+    assert_eq!(limiter.addresses(), 1_000_000);
+    (0..Limiter::SWEEP_TURNS).for_each(|turn| limiter.sweep(turn, 61 * SECOND));
+    assert_eq!((limiter.addresses(), bytes(&limiter)), (0, size_of_val(&*limiter.shards)));
+}
+
+proptest! {
+    /// Against a list of every admitted time per address.
+    #[test]
+    fn every_verdict_is_the_one_of_the_obvious_list(
+        requests in 1u32..5,
+        asks in proptest::collection::vec((0u32..40, 0u64..20), 1..400),
+        sweeps in proptest::collection::vec(0usize..400, 0..10),
+    ) {
+        let limiter = limiter(requests, 60, 1_000_000, WhenFull::Deny);
+        let mut oracle: HashMap<u32, Vec<u64>> = HashMap::new();
+        let mut now = 0;
+        for (i, (address, later_s)) in asks.into_iter().enumerate() {
+            now += later_s * SECOND;
+            if sweeps.contains(&i) {
+                (0..Limiter::SWEEP_TURNS).for_each(|turn| limiter.sweep(turn, now));
+            }
+            let passed = oracle.entry(address).or_default();
+            passed.retain(|&at| at + 60 * SECOND > now);
+            let expected = if passed.len() < requests as usize {
+                passed.push(now);
+                Verdict::Admitted
+            } else {
+                Verdict::Limited { retry_after_us: passed[0] + 60 * SECOND - now }
+            };
+            prop_assert_eq!(limiter.admit(ip(address), now), expected);
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Metrics: what each core counts about its doors, and the Prometheus page that sums it.
+//!
+//! * Writers: one core per [`Meters`]; no atomic addition, no lock.
+//! * Labels: outcomes, codes and reasons from fixed lists, bidders from the catalogue; nothing from a request.
+
+use crate::hold::Exchange;
+use crate::http::problem::Code;
+use crate::http::site::Site;
+use crate::statistics::{BidderTotals, Counter};
+use auction::Id;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What one core counts.
+#[derive(Debug, Default)]
+pub struct Meters {
+    /// Auctions that sold.
+    pub sold: Counter,
+    /// Connections accepted to be served.
+    pub opened: Counter,
+    /// Connections ended.
+    pub closed: Counter,
+    /// Connections answered 503 because too many were open.
+    pub shed: Counter,
+    /// Connections cut because the client was too slow.
+    pub cut: Counter,
+    /// Failures to accept.
+    pub accept_errors: Counter,
+    /// From the moment a bid request was read to its answer.
+    pub bid_duration: Histogram,
+    refused: [Counter; Code::ALL.len()],
+}
+
+impl Meters {
+    /// Counts a refused bid request.
+    pub fn refused(&self, code: Code) {
+        self.refused[code as usize].add(1);
+    }
+}
+
+/// Durations by powers of two: bucket `i` holds what is under 2^i microseconds, the last one the rest.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; Self::BUCKETS],
+    sum_ns: Counter,
+}
+
+impl Histogram {
+    const BUCKETS: usize = 25;
+
+    /// Counts one duration.
+    pub fn observe(&self, duration: Duration) {
+        let ns = duration.as_nanos() as u64;
+        self.sum_ns.add(ns);
+        self.buckets[Self::bucket(ns)].add(1);
+    }
+
+    const fn bucket(ns: u64) -> usize {
+        let bits = (u64::BITS - (ns / 1_000).leading_zeros()) as usize;
+        if bits < Self::BUCKETS { bits } else { Self::BUCKETS - 1 }
+    }
+}
+
+/// The page of /metrics.
+pub fn page(site: &Arc<Site>) -> String {
+    let mut registry = Registry::with_prefix("bourse");
+    registry.register_collector(Box::new(Scrape(Arc::clone(site))));
+    let mut page = String::new();
+    // Writing to a string cannot fail.
+    let _ = prometheus_client::encoding::text::encode(&mut page, &registry);
+    page
+}
+
+/// One reading of all meters.
+#[derive(Debug)]
+struct Scrape(Arc<Site>);
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let sum = |meter: fn(&Meters) -> &Counter| self.0.meters.iter().map(|m| meter(m).get()).sum::<u64>();
+        let to = &mut encoder;
+        self.auctions(to)?;
+        counter(to, "connections_opened", "connections accepted to be served", sum(|m| &m.opened))?;
+        counter(to, "connections_shed", "connections refused because too many were open", sum(|m| &m.shed))?;
+        counter(to, "connections_cut", "connections cut because the client was too slow", sum(|m| &m.cut))?;
+        counter(to, "accept_errors", "connections that could not be accepted", sum(|m| &m.accept_errors))?;
+        let open = sum(|m| &m.opened).saturating_sub(sum(|m| &m.closed));
+        gauge(to, "connections_open", "connections open now", None, open as f64)?;
+        self.state(to)?;
+        bidders(to, &self.0.exchange)
+    }
+}
+
+impl Scrape {
+    fn auctions(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let meters = &self.0.meters;
+        let answers = std::iter::once(("sold", meters.iter().map(|m| m.sold.get()).sum::<u64>()));
+        let refused = Code::ALL
+            .into_iter()
+            .map(|code| (code.name(), meters.iter().map(|m| m.refused[code as usize].get()).sum::<u64>()));
+        let help = "answers to POST /bid, by outcome";
+        family(to, "bids", help, None, "outcome", answers.chain(refused))?;
+        counter(to, "auctions", "auctions held", self.0.exchange.auctions())?;
+
+        let buckets: Vec<(f64, u64)> = (0..Histogram::BUCKETS)
+            .map(|i| {
+                let bound = if i + 1 == Histogram::BUCKETS { f64::MAX } else { (1u64 << i) as f64 / 1e6 };
+                (bound, meters.iter().map(|m| m.bid_duration.buckets[i].get()).sum())
+            })
+            .collect();
+        let sum_ns: u64 = meters.iter().map(|m| m.bid_duration.sum_ns.get()).sum();
+        let count = buckets.iter().map(|(_, n)| n).sum();
+        let help = "from a bid request read to its answer";
+        let kind = prometheus_client::metrics::MetricType::Histogram;
+        let mut metric = to.encode_descriptor("bid_duration", help, Some(&Unit::Seconds), kind)?;
+        metric.encode_histogram::<NoLabelSet>(sum_ns as f64 / 1e9, count, &buckets, None)
+    }
+
+    fn state(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let exchange = &self.0.exchange;
+        let snapshot = exchange.catalogue.snapshot();
+        let stale = exchange.catalogue.freshness().confirmed_at.elapsed();
+        gauge(
+            to,
+            "ready",
+            "1 if requests should be sent here",
+            None,
+            f64::from(self.0.lifecycle.ready().is_ok()),
+        )?;
+        gauge(to, "catalogue_supplies", "supplies in force", None, snapshot.supplies().len() as f64)?;
+        gauge(to, "catalogue_bidders", "bidders in force", None, snapshot.bidders() as f64)?;
+        let help = "since the catalogue in force was last known to be the database's";
+        gauge(to, "catalogue_stale", help, Some(&Unit::Seconds), stale.as_secs_f64())?;
+        gauge(
+            to,
+            "uptime",
+            "since the start",
+            Some(&Unit::Seconds),
+            exchange.started_at.elapsed().as_secs_f64(),
+        )?;
+        if let Some(limiter) = &exchange.limiter {
+            let help = "addresses the rate limiter remembers";
+            gauge(to, "limiter_addresses", help, None, limiter.addresses() as f64)?;
+            counter(to, "limiter_full", "requests whose address found no room", limiter.full())?;
+        }
+        Ok(())
+    }
+}
+
+fn bidders(to: &mut DescriptorEncoder<'_>, exchange: &Exchange) -> fmt::Result {
+    let mut totals: BTreeMap<Id, BidderTotals> = BTreeMap::new();
+    for supply in exchange.statistics.report(&exchange.catalogue.snapshot()).into_values() {
+        for (id, counts) in supply.bidders {
+            totals.entry(id).or_default().add(counts);
+        }
+    }
+    let each =
+        |value: fn(&BidderTotals) -> u64| totals.iter().map(move |(id, totals)| (id.as_str(), value(totals)));
+    family(to, "bidder_wins", "auctions won", None, "bidder", each(|t| t.wins))?;
+    family(to, "bidder_no_bids", "answers without a bid", None, "bidder", each(|t| t.no_bids))?;
+    family(to, "bidder_timeouts", "answers not within tmax", None, "bidder", each(|t| t.timeouts))?;
+    let micros = Unit::Other("usd_micros".to_owned());
+    family(to, "bidder_revenue", "clearing prices", Some(&micros), "bidder", each(|t| t.revenue.micros()))
+}
+
+fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let metric = ConstCounter::new(value);
+    metric.encode(to.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?)
+}
+
+fn gauge(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    value: f64,
+) -> fmt::Result {
+    let metric = ConstGauge::new(value);
+    metric.encode(to.encode_descriptor(name, help, unit, prometheus_client::metrics::MetricType::Gauge)?)
+}
+
+fn family<'a>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    label: &str,
+    values: impl Iterator<Item = (&'a str, u64)>,
+) -> fmt::Result {
+    let kind = prometheus_client::metrics::MetricType::Counter;
+    let mut metric = to.encode_descriptor(name, help, unit, kind)?;
+    for (value_of_label, value) in values {
+        ConstCounter::new(value).encode(metric.encode_family(&[(label, value_of_label)])?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_falls_in_the_bucket_below_its_power_of_two() {
+        for (ns, expected) in [
+            (0, 0),
+            (999, 0),
+            (1_000, 1),
+            (1_999, 1),
+            (2_000, 2),
+            (1_000_000, 10),
+            (u64::MAX, Histogram::BUCKETS - 1),
+        ] {
+            assert_eq!(Histogram::bucket(ns), expected, "{ns} ns");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `bourse serve`: from settings to open doors, and back.
+//!
+//! * Start: sockets, then the catalogue, then a thread per core; ready once every core listens.
+//! * Threads: the data plane's, one per core, each with its own runtime; this one, which watches the catalogue, ages the
+//!   limiter and waits for a signal.
+//! * End: SIGTERM or SIGINT closes the sockets, lets what is in flight end, and exits 0 within the drain deadline; a
+//!   second signal does not wait.
+
+use crate::callout::Simulated;
+use crate::catalogue_commands::{self, Opened};
+use crate::config::Config;
+use crate::hold::{Exchange, unix_us};
+use crate::http::site::{Lifecycle, Site};
+use crate::http::{listen, pages};
+use crate::limiter::Limiter;
+use crate::log;
+use crate::metrics::Meters;
+use crate::statistics::Statistics;
+use anyhow::{Context, Result, anyhow};
+use catalogue::Live;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+/// Serves until a signal says otherwise.
+pub fn run(config: &Config) -> Result<()> {
+    let _logs = log::start(config.log.level, config.log.format);
+    raise_file_limit();
+    let sockets = listen::bind(config.listen, config.workers)?;
+    let address = sockets[0].local_addr().context("listen: the socket has no address")?;
+    let control = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    control.block_on(async {
+        let opened = catalogue_commands::open(config).await?;
+        let site = Arc::new(site(config, &opened.live));
+        let cores = start_cores(&site, sockets)?;
+        site.lifecycle.open();
+        announce(config, &site, &opened, address);
+
+        let watching = tokio::spawn(async move { drop(opened.live) });
+        let aging = tokio::spawn(age_limiter(Arc::clone(&site)));
+        wait_for_signal().await?;
+        info!("draining");
+        site.lifecycle.drain(Instant::now() + config.http.drain_timeout);
+        watching.abort();
+        aging.abort();
+        let joined = tokio::task::spawn_blocking(move || join(cores));
+        tokio::select! {
+            ended = joined => ended.context("the cores could not be awaited")??,
+            again = wait_for_signal() => again?,
+        }
+        info!(auctions = site.exchange.auctions(), "stopped");
+        Ok(())
+    })
+}
+
+fn site(config: &Config, live: &Arc<Live>) -> Site {
+    let seed = config.seed.unwrap_or_else(|| RandomState::new().hash_one(SystemTime::now()));
+    let exchange = Exchange {
+        catalogue: Arc::clone(live),
+        limiter: config.rate_limit.map(Limiter::new),
+        callout: Simulated { clock: config.clock },
+        statistics: Statistics::new(config.workers),
+        seed,
+        log_auctions: config.log.auctions,
+        started_at: Instant::now(),
+        started_at_us: unix_us(SystemTime::now()),
+        next: AtomicU64::new(0),
+    };
+    Site {
+        exchange: Arc::new(exchange),
+        lifecycle: Lifecycle::new(config.clock),
+        meters: (0..config.workers).map(|_| Arc::new(Meters::default())).collect(),
+        key: config.rate_limit_key,
+        body_max_bytes: config.http.body_max_bytes,
+        json_depth_max: config.http.json_depth_max,
+        body_timeout: config.http.body_timeout,
+        head_timeout: config.http.head_timeout,
+        idle_timeout: config.http.idle_timeout,
+        connections_max_per_core: config.http.connections_max.div_ceil(config.workers),
+    }
+}
+
+/// A thread per core; each is named after it, so that `top -H` shows who works.
+fn start_cores(site: &Arc<Site>, sockets: Vec<std::net::TcpListener>) -> Result<Vec<JoinHandle<Result<()>>>> {
+    let pages = pages::router(site);
+    let start = |(core, socket)| {
+        let (site, pages) = (Arc::clone(site), pages.clone());
+        std::thread::Builder::new()
+            .name(format!("core-{core}"))
+            .spawn(move || listen::run(&site, core, pages, socket))
+            .context("a core's thread cannot be started")
+    };
+    sockets.into_iter().enumerate().map(start).collect()
+}
+
+fn join(cores: Vec<JoinHandle<Result<()>>>) -> Result<()> {
+    cores.into_iter().try_for_each(|core| core.join().map_err(|_| anyhow!("a core ended badly"))?)
+}
+
+/// The one line of the start, with the address that port 0 became.
+fn announce(config: &Config, site: &Site, opened: &Opened, address: std::net::SocketAddr) {
+    let snapshot = site.exchange.catalogue.snapshot();
+    let catalogue = if opened.is_demo { "the demo catalogue, new in" } else { "the catalogue of" };
+    println!(
+        "bourse {} serves {catalogue} {} ({} supplies, {} bidders) on http://{address} with {} workers; \
+         try http://{address}/api/docs",
+        env!("CARGO_PKG_VERSION"),
+        opened.database_shown,
+        snapshot.supplies().len(),
+        snapshot.bidders(),
+        config.workers,
+    );
+    info!(seed = site.exchange.seed, revision = format!("{:016x}", snapshot.revision()), "ready");
+}
+
+async fn wait_for_signal() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Visits every shard once in ten seconds, a few at a time.
+async fn age_limiter(site: Arc<Site>) {
+    let Some(limiter) = &site.exchange.limiter else { return };
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    let per_tick = Limiter::SWEEP_TURNS.div_ceil(200);
+    for tick in 0.. {
+        ticks.tick().await;
+        let now_us = site.exchange.started_at.elapsed().as_micros() as u64;
+        (0..per_tick).for_each(|turn| limiter.sweep(tick * per_tick + turn, now_us));
+    }
+}
+
+/// As many open files as the system lets this process have: each connection is one.
+#[expect(unsafe_code, reason = "two plain calls of the C library with a struct of our own")]
+fn raise_file_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls only read or write `limit`, which outlives them.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}

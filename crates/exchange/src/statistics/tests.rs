@@ -1,0 +1,108 @@
+//! The counters against a plain sum, over cores and over changes of the catalogue.
+
+use super::*;
+use auction::{
+    Answers, AuctionId, AuctionType, Bid, Bidder, Chance, Clearing, Imp, Lot, Opportunity, Profile, Reply,
+    clear, invite,
+};
+use std::net::Ipv4Addr;
+
+fn supply(id: &str, bidders: &[&str]) -> Arc<Supply> {
+    let us = Country::from_code("US").unwrap();
+    let bidder = |id: &&str| Arc::new(Bidder::new(Id::new(id).unwrap(), us, Profile::DEFAULT));
+    let bidders = bidders.iter().map(bidder).collect();
+    Arc::new(Supply::new(Id::new(id).unwrap(), AuctionType::FirstPrice, Cpm::ZERO, bidders))
+}
+
+/// Counts an auction in which the bidder `winner` pays `micros` and every other one answers `others`.
+fn count(tally: &Tally, supply: &Arc<Supply>, country: &str, winner: Option<(&str, u64)>, others: Answer) {
+    let opportunity = Opportunity {
+        supply_id: supply.id.as_str(),
+        ip: Ipv4Addr::LOCALHOST.into(),
+        country: Country::from_code(country).unwrap(),
+        tmax_ms: 200,
+        imps: &[Imp::PLAIN],
+    };
+    let mut answers = Answers::default();
+    for (slot, bidder) in (0..).zip(supply.bidders()) {
+        let wins = winner.filter(|(id, _)| *id == bidder.id.as_str());
+        let answer = if wins.is_some() { Answer::Bid } else { others };
+        answers.replies.push(Reply { slot, answer, latency_ns: 0 });
+        answers.bids.extend(wins.map(|(_, micros)| Bid { slot, imp: 0, price: Cpm::from_micros(micros) }));
+    }
+    let lot = Lot { auction: AuctionType::FirstPrice, bid_floor: Cpm::ZERO };
+    let mut clearing = Clearing { lots: vec![lot], ..Clearing::default() };
+    clear(&mut clearing, &answers.bids, Chance::new(0, 0));
+    let invitations = invite(&opportunity, supply);
+    let record = Record {
+        id: AuctionId { seed: 0, sequence: 0 },
+        received_at_us: 0,
+        catalogue_revision: 0,
+        opportunity: &opportunity,
+        supply,
+        invitations: &invitations,
+        answers: &answers,
+        clearing: &clearing,
+    };
+    tally.count(supply, &record);
+}
+
+fn totals(wins: u64, micros: u64, no_bids: u64, timeouts: u64) -> BidderTotals {
+    BidderTotals { wins, revenue: Cpm::from_micros(micros), no_bids, timeouts }
+}
+
+fn bidders(report: &BTreeMap<Id, SupplyTotals>, supply: &str) -> Vec<(String, BidderTotals)> {
+    report[supply].bidders.iter().map(|(id, totals)| (id.to_string(), *totals)).collect()
+}
+
+#[test]
+fn a_report_is_the_sum_over_cores_with_every_bidder_listed() {
+    let statistics = Statistics::new(2);
+    let (one, two) = (statistics.tally(0), statistics.tally(1));
+    let (s, quiet) = (supply("s", &["a", "b:c"]), supply("quiet", &["a"]));
+    let now = Snapshot::new(1, 2, vec![Arc::clone(&s), quiet]);
+
+    count(&one, &s, "US", Some(("a", 830_001)), Answer::NoBid);
+    count(&two, &s, "GB", Some(("a", 170_000)), Answer::Timeout);
+    count(&two, &s, "ZW", None, Answer::Timeout);
+
+    let report = statistics.report(&now);
+    assert_eq!(report.len(), 1, "a supply appears with its first request");
+    assert_eq!(report["s"].total_reqs, 3);
+    let countries: Vec<_> = report["s"].reqs_per_country.iter().map(|(c, n)| (c.alpha2(), *n)).collect();
+    assert_eq!(countries, [("GB", 1), ("US", 1), ("ZW", 1)]);
+    let expected = [("a".to_owned(), totals(2, 1_000_001, 0, 1)), ("b:c".to_owned(), totals(0, 0, 1, 2))];
+    assert_eq!(bidders(&report, "s"), expected);
+}
+
+#[test]
+fn a_changed_supply_keeps_its_counts() {
+    let statistics = Statistics::new(1);
+    let tally = statistics.tally(0);
+    let before = supply("s", &["a", "b", "silent"]);
+    let after = supply("s", &["b", "c"]);
+    count(&tally, &before, "US", Some(("a", 10)), Answer::NoBid);
+    count(&tally, &after, "US", Some(("c", 5)), Answer::Timeout);
+    // an auction that began before the change ends after it
+    count(&tally, &before, "US", Some(("a", 1)), Answer::Timeout);
+    count(&tally, &after, "DE", Some(("b", 7)), Answer::Timeout);
+
+    let report = statistics.report(&Snapshot::new(2, 3, vec![after]));
+    assert_eq!(report["s"].total_reqs, 4);
+    let expected = [
+        ("a".to_owned(), totals(2, 11, 0, 0)),
+        ("b".to_owned(), totals(1, 7, 1, 2)),
+        ("c".to_owned(), totals(1, 5, 0, 1)),
+        ("silent".to_owned(), totals(0, 0, 1, 1)),
+    ];
+    assert_eq!(bidders(&report, "s"), expected);
+}
+
+#[test]
+fn a_million_sums_of_one_micro_do_not_drift() {
+    let statistics = Statistics::new(1);
+    let (tally, s) = (statistics.tally(0), supply("s", &["a"]));
+    (0..1_000_000).for_each(|_| count(&tally, &s, "US", Some(("a", 100_001)), Answer::NoBid));
+    let report = statistics.report(&Snapshot::new(1, 1, vec![s]));
+    assert_eq!(report["s"].bidders["a"].revenue.to_string(), "100001.00");
+}
