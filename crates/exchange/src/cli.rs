@@ -20,8 +20,10 @@ Examples:
        -d '{\"supply_id\":\"supply1\",\"ip\":\"192.168.1.100\",\"country\":\"US\",\"tmax\":200}'"
 )]
 pub struct Cli {
+    /// Settings of every command.
     #[command(flatten)]
     pub global: Global,
+    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -40,6 +42,7 @@ pub struct Global {
     pub database_url: Option<String>,
 }
 
+/// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Hold auctions
@@ -106,6 +109,7 @@ pub struct Serve {
     pub log_auctions: Option<String>,
 }
 
+/// What to do with the schema.
 #[derive(Debug, Subcommand)]
 pub enum Db {
     /// Forward to head, by +N revisions, or to a revision
@@ -113,6 +117,7 @@ pub enum Db {
         after_help = "Examples:\n  bourse db upgrade\n  bourse db upgrade +1\n  bourse db upgrade 0001"
     )]
     Upgrade {
+        /// How far
         #[arg(default_value = "head", value_name = "head|+N|REV")]
         target: String,
     },
@@ -121,6 +126,7 @@ pub enum Db {
         after_help = "Examples:\n  bourse db downgrade -1\n  bourse db downgrade 0001\n  bourse db downgrade base"
     )]
     Downgrade {
+        /// How far
         #[arg(value_name = "-N|REV|base", allow_hyphen_values = true)]
         target: String,
     },
@@ -146,6 +152,7 @@ Examples:
     },
 }
 
+/// What to do with settings.
 #[derive(Debug, Subcommand)]
 pub enum Config {
     /// Every setting with its value, unit, default, range and where its value came from

@@ -2,23 +2,11 @@
 //!
 //! `main` reads the command line and the settings, and hands over; every command is a room of its own.
 
-mod callout;
-mod catalogue_commands;
-mod cli;
-mod config;
-mod hold;
-mod http;
-mod limiter;
-mod log;
-mod metrics;
-mod progress;
-mod serve;
-mod statistics;
-
 use anyhow::Result;
 use clap::Parser;
-use cli::{Cli, Command};
-use config::{Config, Settings};
+use exchange::cli::{self, Cli, Command};
+use exchange::config::{Config, Settings};
+use exchange::{catalogue_commands, serve};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

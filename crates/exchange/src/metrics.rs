@@ -111,7 +111,8 @@ impl Scrape {
 
         let buckets: Vec<(f64, u64)> = (0..Histogram::BUCKETS)
             .map(|i| {
-                let bound = if i + 1 == Histogram::BUCKETS { f64::MAX } else { (1u64 << i) as f64 / 1e6 };
+                let bound =
+                    if i + 1 == Histogram::BUCKETS { f64::INFINITY } else { (1u64 << i) as f64 / 1e6 };
                 (bound, meters.iter().map(|m| m.bid_duration.buckets[i].get()).sum())
             })
             .collect();

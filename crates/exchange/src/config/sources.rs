@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub(super) enum Source {
     /// Nobody said otherwise.
     Default,
     /// The TOML file.
@@ -44,7 +44,7 @@ struct Setting {
 pub struct Settings(Vec<Setting>);
 
 /// Names with their values, as the environment gives them.
-pub type Pairs = Vec<(String, String)>;
+pub(super) type Pairs = Vec<(String, String)>;
 
 impl Settings {
     /// Lays the sources over the defaults, the weakest first.

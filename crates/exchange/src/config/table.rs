@@ -2,22 +2,22 @@
 
 /// One setting.
 #[derive(Debug)]
-pub struct Spec {
+pub(super) struct Spec {
     /// Its name in TOML; the environment's follows from it.
-    pub key: &'static str,
+    pub(super) key: &'static str,
     /// Its value if nobody says otherwise.
-    pub default: &'static str,
+    pub(super) default: &'static str,
     /// The unit of its number, if it has one.
-    pub unit: &'static str,
+    pub(super) unit: &'static str,
     /// What it takes.
-    pub takes: Takes,
+    pub(super) takes: Takes,
     /// What it is for.
-    pub help: &'static str,
+    pub(super) help: &'static str,
 }
 
 /// What a setting takes.
 #[derive(Debug)]
-pub enum Takes {
+pub(super) enum Takes {
     /// A whole number from the first to the second.
     Number(u64, u64),
     /// The same, or this word.
@@ -42,12 +42,12 @@ impl Spec {
     }
 
     /// Its name in the environment.
-    pub fn variable(&self) -> String {
+    pub(super) fn variable(&self) -> String {
         format!("BOURSE_{}", self.key.to_uppercase().replace('.', "_"))
     }
 
     /// What it takes, in words.
-    pub fn range(&self) -> String {
+    pub(super) fn range(&self) -> String {
         match &self.takes {
             Takes::Number(low, high) => format!("{low} to {high}"),
             Takes::NumberOr(low, high, word) => format!("{word}, or {low} to {high}"),
@@ -60,7 +60,7 @@ impl Spec {
 use Takes::{Number, NumberOr, OneOf, Secret, Text};
 
 /// Every setting, in the order they are shown.
-pub const TABLE: &[Spec] = &[
+pub(super) const TABLE: &[Spec] = &[
     Spec::new("listen", "127.0.0.1:8000", "", Text("HOST:PORT; port 0 is any free one"), "where to listen"),
     Spec::new("data_dir", "./bourse-data", "", Text("a directory"), "where data is kept"),
     Spec::new(
@@ -172,7 +172,7 @@ pub const TABLE: &[Spec] = &[
 ];
 
 /// The known name nearest to `name`, if one is near enough to be meant.
-pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known.map(|other| (distance(name, other), other)).min().filter(|(d, _)| *d <= 3).map(|(_, other)| other)
 }
 

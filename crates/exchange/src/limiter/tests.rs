@@ -56,11 +56,11 @@ fn exactly_the_limit_passes_of_any_number_at_once() {
     for round in 0..50 {
         let limiter = limiter(3, 60, 1000, WhenFull::Deny);
         let passed: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8)
+            let threads: Vec<_> = (0..8u64)
                 .map(|thread| {
                     let limiter = &limiter;
                     let admitted = move |i| limiter.admit(ip(7), 100 - thread * 10 + i) == Verdict::Admitted;
-                    scope.spawn(move || (0..25).filter(|&i| admitted(i)).count())
+                    scope.spawn(move || (0..25u64).filter(|&i| admitted(i)).count())
                 })
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
