@@ -15,12 +15,13 @@ mod problems;
 mod simulation;
 
 pub use problems::Problems;
-pub(crate) use simulation::profile;
+pub(crate) use simulation::profile_of;
 
 use auction::{AuctionType, Country, Cpm, Id};
 use hashbrown::HashMap;
 use json::{Member, Reader, kind};
 use serde_json::value::RawValue;
+use simulation::profile;
 use std::borrow::Cow;
 
 /// A checked catalogue file.
@@ -80,17 +81,17 @@ impl File {
         if text.starts_with('\u{feff}') {
             return Err(Problems::one(name, &text, 0, "starts with a byte order mark; save it as UTF-8 without BOM"));
         }
-        let mut reading = Reading::default();
-        let mut reader = Reader::new(&text);
-        match serde_json::from_str::<&RawValue>(&text) {
-            Ok(document) => reading.document(&mut reader, document),
-            Err(error) => reader.json_error(0, &text, &error),
-        }
-        let found = reader.finish();
+        let (found, supplies, bidders, mentions) = {
+            let (mut reading, mut reader) = (Reading::default(), Reader::new(&text));
+            match serde_json::from_str::<&RawValue>(&text) {
+                Ok(document) => reading.document(&mut reader, document),
+                Err(error) => reader.json_error(0, &text, &error),
+            }
+            (reader.finish(), reading.supplies, reading.bidders, reading.mentions)
+        };
         if !found.is_empty() {
             return Err(found.into_problems(name, &text));
         }
-        let Reading { supplies, bidders, mentions, .. } = reading;
         Ok(Self { supplies, bidders, mentions, name: name.to_owned(), text })
     }
 

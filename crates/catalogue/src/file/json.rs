@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Reads values out of one text and collects what is wrong with them.
-pub(crate) struct Reader<'a> {
+pub(super) struct Reader<'a> {
     text: &'a str,
     found: Found,
 }

@@ -13,19 +13,17 @@ const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 
 const SHAPES: &str = "write {\"uniform\":[low,high]}, {\"lognormal\":{\"median\":m,\"sigma\":s}} or {\"constant\":c}";
 
-impl Reader<'_> {
-    /// The profile that `text` writes; an error is one line.
-    pub(crate) fn profile_of(text: &str) -> Result<Profile, String> {
-        let raw: &RawValue = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
-        let mut reader = Reader::new(text);
-        let profile = profile(&mut reader, raw);
-        let found = reader.finish();
-        if found.is_empty() { Ok(profile) } else { Err(found.into_message()) }
-    }
+/// The profile that `text` writes; an error is one line.
+pub(crate) fn profile_of(text: &str) -> Result<Profile, String> {
+    let raw: &RawValue = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
+    let mut reader = Reader::new(text);
+    let profile = profile(&mut reader, raw);
+    let found = reader.finish();
+    if found.is_empty() { Ok(profile) } else { Err(found.into_message()) }
 }
 
 /// The profile that `raw` writes; of no worth if the reader found a problem.
-pub(crate) fn profile<'a>(reader: &mut Reader<'a>, raw: &'a RawValue) -> Profile {
+pub(super) fn profile<'a>(reader: &mut Reader<'a>, raw: &'a RawValue) -> Profile {
     let mut profile = Profile::DEFAULT;
     for member in reader.members("simulation", raw) {
         match &*member.key {
@@ -106,7 +104,7 @@ mod tests {
     #[test]
     fn a_profile_is_read_exactly() {
         let ms = 1_000_000;
-        let cents = |low, high| Shape::Uniform { low: low * 10_000, high: high * 10_000, step: 10_000 };
+        let cents = |low: u64, high: u64| Shape::Uniform { low: low * 10_000, high: high * 10_000, step: 10_000 };
         let default = Profile::DEFAULT;
         for (text, expected) in [
             ("{}", default),
@@ -139,7 +137,7 @@ mod tests {
                 },
             ),
         ] {
-            assert_eq!(Reader::profile_of(text), Ok(expected), "{text}");
+            assert_eq!(profile_of(text), Ok(expected), "{text}");
         }
     }
 
@@ -163,7 +161,7 @@ mod tests {
             (r#"{"latency_ms":{"constant":3600001}}"#, "latency_ms is over 3600000"),
             (r#"{"latency":1}"#, "unknown member \"latency\""),
         ] {
-            let error = Reader::profile_of(text).unwrap_err();
+            let error = profile_of(text).unwrap_err();
             assert!(error.contains(expected) && !error.contains('\n'), "{text}: {error}");
         }
     }
