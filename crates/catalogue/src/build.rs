@@ -98,7 +98,8 @@ fn bidder(row: BidderRow, known: &Index<&str, &Arc<Bidder>>) -> Result<Arc<Bidde
     let BidderRow { no, id, country, simulation } = row;
     let named = Id::new(&id).map_err(|error| anyhow!("bidders, no {no}: id {error}"))?;
     let code = Country::from_code(&country);
-    let country = code.ok_or_else(|| anyhow!("bidders, id {id:?}: country {country:?} is no ISO 3166-1 code"))?;
+    let country =
+        code.ok_or_else(|| anyhow!("bidders, id {id:?}: country {country:?} is no ISO 3166-1 code"))?;
     let profile = simulation.map_or(Ok(Profile::DEFAULT), |text| profile_of(&text));
     let profile = profile.map_err(|error| anyhow!("bidders, id {id:?}: simulation: {error}"))?;
     Ok(match known.get(&*id) {
@@ -119,7 +120,10 @@ fn supply(
         auction.parse().map_err(|error| anyhow!("supplies, id {id:?}: auction {auction:?} {error}"))?;
     let floor = u64::try_from(bid_floor_micros).ok().map(Cpm::from_micros).filter(|&floor| floor <= Cpm::MAX);
     let bid_floor = floor.ok_or_else(|| {
-        anyhow!("supplies, id {id:?}: bid_floor_micros {bid_floor_micros} is not from 0 to {}", Cpm::MAX.micros())
+        anyhow!(
+            "supplies, id {id:?}: bid_floor_micros {bid_floor_micros} is not from 0 to {}",
+            Cpm::MAX.micros()
+        )
     })?;
     let listed = || ranks.iter().map(|&rank| &bidders[rank as usize]);
     if let Some(old) = previous.and_then(|previous| previous.supply(&id))

@@ -118,7 +118,11 @@ impl Server {
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             // The parser's own message is left out where it could repeat a part of the password.
-            let unreadable = || anyhow!("{setting}: write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for special characters");
+            let unreadable = || {
+                anyhow!(
+                    "{setting}: write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for special characters"
+                )
+            };
             let options: AnyConnectOptions = url.parse().map_err(|_| unreadable())?;
             let parts = PgConnectOptions::from_url(&options.database_url).map_err(|_| unreadable())?;
             let shown = format!(
@@ -245,7 +249,11 @@ mod tests {
     async fn any_path_is_a_file_of_that_name() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["a b.sqlite", "50%25 #1.sqlite", "日本.sqlite", "c..d"] {
-            let url = format!("sqlite:{}/../{}/{name}", dir.path().display(), dir.path().file_name().unwrap().display());
+            let url = format!(
+                "sqlite:{}/../{}/{name}",
+                dir.path().display(),
+                dir.path().file_name().unwrap().display()
+            );
             Database::connect(&url, &[]).await.unwrap();
             assert!(dir.path().join(name).is_file(), "{name}");
         }

@@ -79,7 +79,12 @@ impl File {
             }
         };
         if text.starts_with('\u{feff}') {
-            return Err(Problems::one(name, &text, 0, "starts with a byte order mark; save it as UTF-8 without BOM"));
+            return Err(Problems::one(
+                name,
+                &text,
+                0,
+                "starts with a byte order mark; save it as UTF-8 without BOM",
+            ));
         }
         let (found, supplies, bidders, mentions) = {
             let (mut reading, mut reader) = (Reading::default(), Reader::new(&text));
@@ -111,7 +116,9 @@ impl File {
         for mention in self.mentions.iter().filter(|mention| unknown(mention.bidder)) {
             let supply = self.supplies[mention.supply as usize].id.as_str();
             let bidder = self.bidders[mention.bidder as usize].id.as_str();
-            let message = format!("supply {supply:?} names {bidder:?}, a bidder neither in this file nor in the catalogue");
+            let message = format!(
+                "supply {supply:?} names {bidder:?}, a bidder neither in this file nor in the catalogue"
+            );
             found.add(mention.at, message);
         }
         found.into_problems(&self.name, &self.text)
@@ -200,7 +207,9 @@ impl<'a> Reading<'a> {
                     match &*member.key {
                         "bidders" => bidders = Some(member.value),
                         "auction" => auction = reader.auction(member.value).unwrap_or_default(),
-                        "bid_floor" => bid_floor = reader.price("bid_floor", member.value).unwrap_or_default(),
+                        "bid_floor" => {
+                            bid_floor = reader.price("bid_floor", member.value).unwrap_or_default()
+                        }
                         _ => reader.unknown_member(&member, "a supply has bidders, auction and bid_floor"),
                     }
                 }

@@ -7,9 +7,10 @@
 //! * The file is staged in temporary tables, as JSON by the thousand rows, and compared there as sets.
 
 use crate::database::{Database, Dialect, plain};
-use crate::file::File;
+use crate::file::{File, FileBidder, FileSupply};
 use anyhow::{Result, anyhow, bail};
 use hashbrown::HashSet;
+use serde_json::{Value, json};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection as _, Transaction};
 use std::time::Duration;
 
@@ -103,25 +104,26 @@ async fn stage(
         "INSERT INTO staged_bidders (place, id, country, simulation)
          SELECT CAST(r.value ->> 0 AS INTEGER), r.value ->> 1, r.value ->> 2, r.value ->> 3 FROM {rows}"
     );
-    let bidders = file.bidders.iter().enumerate().map(|(place, bidder)| {
-        let given = bidder.given.as_ref();
-        let country = given.map(|given| given.country.alpha2());
-        serde_json::json!([place, bidder.id.as_str(), country, given.and_then(|given| given.simulation.as_deref())])
-    });
-    stage_rows(transaction, &insert, bidders, |done| progress("staging bidders", done, file.bidders.len() as u64))
-        .await?;
+    let mut done = 0;
+    for chunk in file.bidders.chunks(CHUNK) {
+        let json = bidders_json(done, chunk);
+        sqlx::query(AssertSqlSafe(insert.as_str())).bind(json).execute(&mut **transaction).await?;
+        done += chunk.len();
+        progress("staging bidders", done as u64, file.bidders.len() as u64);
+    }
 
     let insert = format!(
         "INSERT INTO staged_supplies (place, id, auction, bid_floor_micros, bidders)
          SELECT CAST(r.value ->> 0 AS INTEGER), r.value ->> 1, r.value ->> 2, CAST(r.value ->> 3 AS BIGINT),
          r.value ->> 4 FROM {rows}"
     );
-    let supplies = file.supplies.iter().enumerate().map(|(place, supply)| {
-        let floor = supply.bid_floor.micros();
-        serde_json::json!([place, supply.id.as_str(), supply.auction.name(), floor, supply.bidders])
-    });
-    stage_rows(transaction, &insert, supplies, |done| progress("staging supplies", done, file.supplies.len() as u64))
-        .await?;
+    let mut done = 0;
+    for chunk in file.supplies.chunks(CHUNK) {
+        let json = supplies_json(done, chunk);
+        sqlx::query(AssertSqlSafe(insert.as_str())).bind(json).execute(&mut **transaction).await?;
+        done += chunk.len();
+        progress("staging supplies", done as u64, file.supplies.len() as u64);
+    }
     if dialect == Dialect::Postgres {
         // It knows nothing of a new table's size otherwise, and joins row by row.
         sqlx::raw_sql("ANALYZE staged_bidders; ANALYZE staged_supplies").execute(&mut **transaction).await?;
@@ -129,22 +131,20 @@ async fn stage(
     Ok(())
 }
 
-async fn stage_rows(
-    transaction: &mut Transaction<'_, Any>,
-    insert: &str,
-    rows: impl Iterator<Item = serde_json::Value>,
-    mut progress: impl FnMut(u64),
-) -> sqlx::Result<()> {
-    let mut rows = rows.peekable();
-    let mut done = 0;
-    while rows.peek().is_some() {
-        let chunk: Vec<_> = rows.by_ref().take(CHUNK).collect();
-        done += chunk.len() as u64;
-        let json = serde_json::Value::Array(chunk).to_string();
-        sqlx::query(AssertSqlSafe(insert.to_owned())).bind(json).execute(&mut **transaction).await?;
-        progress(done);
-    }
-    Ok(())
+fn bidders_json(first: usize, bidders: &[FileBidder]) -> String {
+    let row = |(place, bidder): (usize, &FileBidder)| {
+        let given = bidder.given.as_ref();
+        let country = given.map(|given| given.country.alpha2());
+        json!([place, bidder.id.as_str(), country, given.and_then(|given| given.simulation.as_deref())])
+    };
+    Value::Array((first..).zip(bidders).map(row).collect()).to_string()
+}
+
+fn supplies_json(first: usize, supplies: &[FileSupply]) -> String {
+    let row = |(place, supply): (usize, &FileSupply)| {
+        json!([place, supply.id.as_str(), supply.auction.name(), supply.bid_floor.micros(), supply.bidders])
+    };
+    Value::Array((first..).zip(supplies).map(row).collect()).to_string()
 }
 
 /// The places of those that the file only mentions and the database does not have.
@@ -249,15 +249,19 @@ async fn apply(
 async fn number(transaction: &mut Transaction<'_, Any>, dialect: Dialect) -> sqlx::Result<Option<i64>> {
     match dialect {
         Dialect::Sqlite => Ok(None),
-        Dialect::Postgres => sqlx::query_scalar("SELECT txid_current()").fetch_one(&mut **transaction).await.map(Some),
+        Dialect::Postgres => {
+            sqlx::query_scalar("SELECT txid_current()").fetch_one(&mut **transaction).await.map(Some)
+        }
     }
 }
 
 /// Whether PostgreSQL has committed transaction `number`, asked over a new connection.
 async fn committed(db: &Database, number: i64) -> Result<bool> {
     let unsure = |error: String| {
-        anyhow!("the connection broke while PostgreSQL committed, and it cannot be asked whether it did ({error}); \
-                 loading the same file again is safe")
+        anyhow!(
+            "the connection broke while PostgreSQL committed, and it cannot be asked whether it did ({error}); \
+                 loading the same file again is safe"
+        )
     };
     for _ in 0..50 {
         let mut connection = db.open().await.map_err(|error| unsure(error.to_string()))?;

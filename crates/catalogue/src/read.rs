@@ -96,7 +96,8 @@ async fn bidders(transaction: &mut Transaction<'_, Any>) -> Result<Vec<BidderRow
 }
 
 async fn supplies(transaction: &mut Transaction<'_, Any>) -> Result<Vec<SupplyRow>> {
-    let rows = sqlx::query("SELECT no, id, auction, bid_floor_micros FROM supplies").fetch_all(&mut **transaction);
+    let rows =
+        sqlx::query("SELECT no, id, auction, bid_floor_micros FROM supplies").fetch_all(&mut **transaction);
     let row = |row: AnyRow| {
         let no = field(&row, 0, "supplies", "no")?;
         let column = |name, kind| move |_| anyhow!("supplies, no {no}: {name} is not {kind}");
@@ -124,7 +125,12 @@ async fn links(transaction: &mut Transaction<'_, Any>, dialect: Dialect) -> Resu
     rows.fetch_all(&mut **transaction).await.map_err(failed)?.into_iter().map(row).collect()
 }
 
-fn field<'r, T: Decode<'r, Any> + Type<Any>>(row: &'r AnyRow, at: usize, table: &str, name: &str) -> Result<T> {
+fn field<'r, T: Decode<'r, Any> + Type<Any>>(
+    row: &'r AnyRow,
+    at: usize,
+    table: &str,
+    name: &str,
+) -> Result<T> {
     row.try_get(at).map_err(|_| anyhow!("{table}: a {name} is no number"))
 }
 

@@ -17,8 +17,8 @@ pub use target::Target;
 
 use crate::database::{Database, Dialect, plain};
 use anyhow::{Context as _, Result, anyhow, bail};
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _};
+use sqlx::migrate::{Migrate as _, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, SqlSafeStr as _};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
@@ -207,7 +207,9 @@ impl<'a> FileName<'a> {
             let version = digits.parse().ok().filter(|&version| version > 0 && !name.is_empty())?;
             Some(Self { version, name, up, postgres })
         };
-        parts().with_context(|| format!("{file} is not named as a migration is: 0002_what_it_does.up.sql or .down.sql"))
+        parts().with_context(|| {
+            format!("{file} is not named as a migration is: 0002_what_it_does.up.sql or .down.sql")
+        })
     }
 }
 
@@ -222,7 +224,8 @@ fn read_dir(dir: &Path) -> Result<Vec<(String, String)>> {
         if let Some(name) = path.file_name().and_then(|name| name.to_str())
             && name.ends_with(".sql")
         {
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             files.push((name.to_owned(), text));
         }
     }
@@ -239,10 +242,10 @@ pub async fn upgrade(db: &Database, migrations: &Migrations, target: Target) -> 
     let _lock = lock(db).await?;
     let to = target.above(migrations, applied(db).await?)?;
     let mut connection = db.open().await?;
+    let migrator = migrations.migrator(db.dialect());
     // Outside a pool, so that a failure closes the connection, and with it the lock that sqlx holds on PostgreSQL.
-    let done = migrations.migrator(db.dialect()).run_to(to.map_or(0, |to| to.0), &mut connection).await;
-    done.map_err(explain)?;
-    connection.close().await.map_err(|error| anyhow!(plain(&error)))?;
+    migrator.run_direct(Some(to.map_or(0, |to| to.0)), &mut connection, false).await.map_err(explain)?;
+    close(connection).await;
     state(db, migrations).await
 }
 
@@ -251,16 +254,39 @@ pub async fn downgrade(db: &Database, migrations: &Migrations, target: Target) -
     let _lock = lock(db).await?;
     let to = target.below(migrations, applied(db).await?)?;
     let mut connection = db.open().await?;
-    let done = migrations.migrator(db.dialect()).undo(&mut connection, to.map_or(0, |to| to.0)).await;
-    done.map_err(explain)?;
-    connection.close().await.map_err(|error| anyhow!(plain(&error)))?;
+    let migrator = migrations.migrator(db.dialect());
+    undo(&migrator, &mut connection, to.map_or(0, |to| to.0)).await.map_err(explain)?;
+    close(connection).await;
     state(db, migrations).await
+}
+
+/// As [`Migrator::undo`], whose future no other thread may run.
+async fn undo(migrator: &Migrator, connection: &mut AnyConnection, to: i64) -> Result<(), MigrateError> {
+    let table = &*migrator.table_name;
+    connection.lock().await?;
+    connection.ensure_migrations_table(table).await?;
+    let applied = connection.list_applied_migrations(table).await?;
+    for migration in migrator.migrations.iter().rev() {
+        let is_down = migration.migration_type.is_down_migration();
+        let is_applied = applied.iter().any(|applied| applied.version == migration.version);
+        if is_down && is_applied && migration.version > to {
+            connection.revert(table, migration).await?;
+        }
+    }
+    connection.unlock().await
+}
+
+async fn close(connection: AnyConnection) {
+    // The work is done; how the connection ends changes nothing.
+    let _ = connection.close().await;
 }
 
 async fn applied(db: &Database) -> Result<Option<Revision>> {
     let mut connection = db.open().await?;
     let exists = match db.dialect() {
-        Dialect::Sqlite => "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
+        Dialect::Sqlite => {
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'"
+        }
         Dialect::Postgres => "SELECT count(*) FROM pg_class WHERE oid = to_regclass('_sqlx_migrations')",
     };
     let read = async {
@@ -306,7 +332,9 @@ fn explain(error: MigrateError) -> anyhow::Error {
 }
 
 fn unknown(at: Revision) -> anyhow::Error {
-    anyhow!("the database is at revision {at}, which this program does not know: use the newer program, or give it that migration")
+    anyhow!(
+        "the database is at revision {at}, which this program does not know: use the newer program, or give it that migration"
+    )
 }
 
 #[cfg(test)]

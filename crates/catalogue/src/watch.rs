@@ -195,7 +195,8 @@ impl Watcher<'_> {
             self.live.confirm();
             return Ok(());
         }
-        let (revision, supplies, bidders) = (snapshot.revision(), snapshot.supplies().len(), snapshot.bidders());
+        let (revision, supplies, bidders) =
+            (snapshot.revision(), snapshot.supplies().len(), snapshot.bidders());
         self.live.swap(snapshot);
         info!(revision, supplies, bidders, "catalogue changed");
         Ok(())
@@ -244,7 +245,9 @@ impl Watcher<'_> {
             }
         };
         let mark = || Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?));
-        mark().map_err(|error| Kind::Schema.because(format!("the catalogue could not be looked at: {}", plain(&error))))
+        mark().map_err(|error| {
+            Kind::Schema.because(format!("the catalogue could not be looked at: {}", plain(&error)))
+        })
     }
 }
 

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 /// The longest latency, an hour: far over any tmax.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 
-const SHAPES: &str = "write {\"uniform\":[low,high]}, {\"lognormal\":{\"median\":m,\"sigma\":s}} or {\"constant\":c}";
+const SHAPES: &str =
+    "write {\"uniform\":[low,high]}, {\"lognormal\":{\"median\":m,\"sigma\":s}} or {\"constant\":c}";
 
 /// The profile that `text` writes; an error is one line.
 pub(crate) fn profile_of(text: &str) -> Result<Profile, String> {
@@ -59,7 +60,9 @@ fn shape<'a>(reader: &mut Reader<'a>, member: &Member<'a>, max: u64, step: u64) 
     let before = reader.count();
     let members = reader.members(what, member.value);
     let shape = match &members[..] {
-        [Member { key, value, .. }] if key == "constant" => reader.number(what, value, 6, max).map(Shape::Constant),
+        [Member { key, value, .. }] if key == "constant" => {
+            reader.number(what, value, 6, max).map(Shape::Constant)
+        }
         [Member { key, value, .. }] if key == "uniform" => match reader.items("uniform", value)[..] {
             [low, high] => {
                 let ends = (reader.number("uniform", low, 6, max), reader.number("uniform", high, 6, max));
@@ -104,7 +107,8 @@ mod tests {
     #[test]
     fn a_profile_is_read_exactly() {
         let ms = 1_000_000;
-        let cents = |low: u64, high: u64| Shape::Uniform { low: low * 10_000, high: high * 10_000, step: 10_000 };
+        let cents =
+            |low: u64, high: u64| Shape::Uniform { low: low * 10_000, high: high * 10_000, step: 10_000 };
         let default = Profile::DEFAULT;
         for (text, expected) in [
             ("{}", default),
@@ -131,10 +135,7 @@ mod tests {
             ),
             (
                 r#"{"latency_ms":{"uniform":[0,12.5]}}"#,
-                Profile {
-                    latency_ns: Some(Shape::Uniform { low: 0, high: 12_500_000, step: 1 }),
-                    ..default
-                },
+                Profile { latency_ns: Some(Shape::Uniform { low: 0, high: 12_500_000, step: 1 }), ..default },
             ),
         ] {
             assert_eq!(profile_of(text), Ok(expected), "{text}");

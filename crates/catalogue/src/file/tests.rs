@@ -22,7 +22,10 @@ fn both_forms_of_a_supply_are_taken() {
     assert_eq!((s1.bidders.as_slice(), s2.bidders.as_slice()), (&[0, 1][..], &[][..]));
     assert_eq!((s2.auction, s2.bid_floor), (AuctionType::SecondPrice, Cpm::from_micros(100_000)));
     let given = file.bidders[0].given.as_ref().unwrap();
-    assert_eq!((given.country.alpha2(), given.simulation.as_deref()), ("US", Some(r#"{"price":{"constant":1}}"#)));
+    assert_eq!(
+        (given.country.alpha2(), given.simulation.as_deref()),
+        ("US", Some(r#"{"price":{"constant":1}}"#))
+    );
     assert_eq!((file.supplies(), file.bidders(), file.bidders[1].id.as_str()), (2, 2, "b1:\"é\""));
 }
 
@@ -65,7 +68,10 @@ fn what_is_no_catalogue_is_said_in_one_line() {
         ("{\"bidders\":{\"b\":{\"country\":\"\\ud800\"}}}", "is not JSON: "),
         ("{\"supplies\":{\"\\ud800\":[]}}", "is not JSON: "),
         ("{\"supplies\":{\"s\":{\"bidders\":[],\"bid_floor\":-1}}}", "bid_floor is negative"),
-        ("{\"supplies\":{\"s\":{\"bidders\":[],\"bid_floor\":\"1\"}}}", "bid_floor must be a number, not a string"),
+        (
+            "{\"supplies\":{\"s\":{\"bidders\":[],\"bid_floor\":\"1\"}}}",
+            "bid_floor must be a number, not a string",
+        ),
         ("{\"supplies\":{\"s\":null}}", "or an object with bidders, not null"),
         (&deep, "is not JSON: EOF"),
         (&nested, "f:1:19: a bidder's id must be a string, not an array"),
@@ -86,7 +92,8 @@ fn of_very_many_problems_fifty_are_listed_and_the_rest_counted() {
 
 #[test]
 fn an_unknown_bidder_is_pointed_at_wherever_it_is_named() {
-    let text = "{\"supplies\":{\"s\":[\"b\",\"x\"],\n\"t\":[\"x\",\"y\"]},\"bidders\":{\"b\":{\"country\":\"US\"}}}";
+    let text =
+        "{\"supplies\":{\"s\":[\"b\",\"x\"],\n\"t\":[\"x\",\"y\"]},\"bidders\":{\"b\":{\"country\":\"US\"}}}";
     let file = File::parse("f", text.as_bytes().to_vec()).unwrap();
     let unknown = file.unknown_bidders(|bidder| file.bidders[bidder as usize].id.as_str() == "x");
     let [first, second] = unknown.lines() else { panic!("{unknown}") };

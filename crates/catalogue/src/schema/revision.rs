@@ -33,7 +33,8 @@ pub async fn revision(dir: &Path, message: &str, autogenerate: Option<&str>) -> 
     let (up, down) = match autogenerate {
         None => ("-- Portable SQL, from the last revision to this one.\n".into(), "-- And back.\n".into()),
         Some(declared) => {
-            let ups: Vec<&str> = migrations.steps.iter().filter_map(|step| step.up.portable.as_deref()).collect();
+            let ups: Vec<&str> =
+                migrations.steps.iter().filter_map(|step| step.up.portable.as_deref()).collect();
             match diff::between(&ups, declared).await? {
                 None => return Ok(Written::NoDifference),
                 Some(pair) => pair,
@@ -57,7 +58,8 @@ fn file_name(message: &str) -> Result<String> {
         bail!("a revision's message is one line");
     }
     let lower = message.to_lowercase();
-    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> =
+        lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
     if words.is_empty() {
         bail!("say in a few words what the revision does: -m \"add deals\"");
     }

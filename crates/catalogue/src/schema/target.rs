@@ -35,7 +35,9 @@ impl FromStr for Target {
                 _ => None,
             },
         };
-        target.with_context(|| format!("{text:?} is no revision: write head, base, +1, -1 or a number such as 0002"))
+        target.with_context(|| {
+            format!("{text:?} is no revision: write head, base, +1, -1 or a number such as 0002")
+        })
     }
 }
 
@@ -47,7 +49,9 @@ impl Target {
             Self::Head => migrations.steps.len(),
             Self::Up(steps) => place + steps,
             Self::At(revision) => place_of(migrations, revision)?,
-            Self::Base | Self::Down(_) => bail!("an upgrade goes up: write head, +1 or a number such as 0002"),
+            Self::Base | Self::Down(_) => {
+                bail!("an upgrade goes up: write head, +1 or a number such as 0002")
+            }
         };
         if to > migrations.steps.len() {
             bail!("there are only {} revisions above the database's", migrations.steps.len() - place);
@@ -63,10 +67,14 @@ impl Target {
         let place = place(migrations, at)?;
         let to = match self {
             Self::Base => 0,
-            Self::Down(steps) if steps > place => bail!("there are only {place} revisions below the database's"),
+            Self::Down(steps) if steps > place => {
+                bail!("there are only {place} revisions below the database's")
+            }
             Self::Down(steps) => place - steps,
             Self::At(revision) => place_of(migrations, revision)?,
-            Self::Head | Self::Up(_) => bail!("a downgrade goes down: write base, -1 or a number such as 0002"),
+            Self::Head | Self::Up(_) => {
+                bail!("a downgrade goes down: write base, -1 or a number such as 0002")
+            }
         };
         if to > place {
             bail!("the database is not at that revision yet: use upgrade");

@@ -34,7 +34,8 @@ fn a_directory_adds_to_the_binary_and_may_repeat_it() {
     write(dir.path(), &PAIR);
     write(dir.path(), &[("README.md", "")]);
     let migrations = Migrations::load(Some(dir.path())).unwrap();
-    let names: Vec<_> = migrations.history().iter().map(|step| format!("{} {}", step.revision, step.name)).collect();
+    let names: Vec<_> =
+        migrations.history().iter().map(|step| format!("{} {}", step.revision, step.name)).collect();
     assert_eq!(names, ["0001 catalogue", "0002 notes"]);
     assert!(Migrations::load(Some(Path::new("/no/such/dir"))).is_ok());
 }

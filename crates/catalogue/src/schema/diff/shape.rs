@@ -82,7 +82,8 @@ impl Table {
         for row in sqlx::query(text).bind(name.as_str()).fetch_all(&mut *connection).await? {
             let column: String = row.try_get(0)?;
             let written = body.columns.iter().find(|(written, _)| *written == column);
-            let (_, definition) = written.ok_or_else(|| anyhow!("{name}.{column} is not in its table's statement"))?;
+            let (_, definition) =
+                written.ok_or_else(|| anyhow!("{name}.{column} is not in its table's statement"))?;
             columns.push(Column {
                 checks: checks(&words(definition)),
                 name: column,
@@ -242,7 +243,8 @@ fn words(sql: &str) -> Vec<Word<'_>> {
     let mut at = 0;
     while let Some(first) = sql[at..].chars().next() {
         let rest = &sql[at..];
-        let until = |end: &str, from: usize| rest[from..].find(end).map_or(rest.len(), |i| from + i + end.len());
+        let until =
+            |end: &str, from: usize| rest[from..].find(end).map_or(rest.len(), |i| from + i + end.len());
         let (length, keep) = match first {
             '-' if rest.starts_with("--") => (until("\n", 0), false),
             '/' if rest.starts_with("/*") => (until("*/", 2), false),

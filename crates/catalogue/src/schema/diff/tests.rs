@@ -1,6 +1,7 @@
 use super::*;
 
-const OLD: &str = "CREATE TABLE a (no INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, n BIGINT DEFAULT 0 CHECK (n >= 0));
+const OLD: &str =
+    "CREATE TABLE a (no INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, n BIGINT DEFAULT 0 CHECK (n >= 0));
     CREATE TABLE b (a_no INTEGER NOT NULL REFERENCES a (no) ON DELETE CASCADE, tag TEXT, PRIMARY KEY (a_no));
     CREATE INDEX b_tag ON b (tag);";
 
@@ -23,8 +24,18 @@ async fn portable_sql_is_written_for_what_it_can_change() {
         ("tag TEXT,", "tag TEXT, n INT NOT NULL DEFAULT 5,", "n INT NOT NULL DEFAULT 5", "DROP COLUMN n"),
         ("tag TEXT,", "tag TEXT, a2 INT REFERENCES a (no),", "a2 INT REFERENCES a (no)", "DROP COLUMN a2"),
         ("CREATE INDEX b_tag ON b (tag);", "", "DROP INDEX b_tag", "CREATE INDEX b_tag ON b (tag)"),
-        ("b_tag ON b (tag)", "b_tag ON b (tag, a_no)", "DROP INDEX b_tag;\nCREATE INDEX b_tag", "ON b (tag);"),
-        (", n BIGINT DEFAULT 0 CHECK (n >= 0)", "", "DROP COLUMN n", "ADD COLUMN n BIGINT DEFAULT 0 CHECK (n >= 0)"),
+        (
+            "b_tag ON b (tag)",
+            "b_tag ON b (tag, a_no)",
+            "DROP INDEX b_tag;\nCREATE INDEX b_tag",
+            "ON b (tag);",
+        ),
+        (
+            ", n BIGINT DEFAULT 0 CHECK (n >= 0)",
+            "",
+            "DROP COLUMN n",
+            "ADD COLUMN n BIGINT DEFAULT 0 CHECK (n >= 0)",
+        ),
         (
             "CREATE INDEX",
             "CREATE TABLE c (x INT CHECK (x > 0));\nCREATE INDEX c_x ON c (x);\nCREATE INDEX",
@@ -49,7 +60,11 @@ async fn what_it_cannot_change_is_refused_by_name() {
         ("DEFAULT 0", "DEFAULT 1", "a.n: its default changes"),
         ("n >= 0", "n >= 1", "a.n: its check changes"),
         ("PRIMARY KEY (a_no)", "PRIMARY KEY (a_no, tag)", "b.tag: its place in the primary key changes"),
-        ("PRIMARY KEY (a_no)", "PRIMARY KEY (a_no), CHECK (tag <> '')", "b.( tag < > '' ): a table's check is added"),
+        (
+            "PRIMARY KEY (a_no)",
+            "PRIMARY KEY (a_no), CHECK (tag <> '')",
+            "b.( tag < > '' ): a table's check is added",
+        ),
         ("NOT NULL UNIQUE", "NOT NULL", "a.id: a unique constraint is dropped"),
         ("tag TEXT,", "tag TEXT UNIQUE,", "b.tag: a unique constraint is added"),
         (" ON DELETE CASCADE", "", "b.a_no → a(no) NO ACTION CASCADE: a foreign key is dropped"),
