@@ -2,7 +2,7 @@
 //! servers to a shell.
 //!
 //! * Progress goes to standard error; standard output holds only what a shell may read (the exports of `servers`).
-//! * Exit status: 0 when everything asked for passed, 1 with one line that says what did not, 2 for a wrong call.
+//! * Exit status: 0 when everything asked for passed, 1 with what did not and why, a line each, 2 for a wrong call.
 //! * Nothing is left behind, whichever way the program ends: see [`guard`].
 
 mod debian;
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+            eprintln!("error: {}", causes.join("\n       "));
             ExitCode::FAILURE
         }
     }

@@ -248,3 +248,24 @@ impl Table {
         eprintln!("{:8} {:8} {:>7.1} s", "total", "", total.as_secs_f64());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::names_package;
+
+    #[test]
+    fn only_a_package_takes_the_place_of_the_workspace() {
+        let rows = [
+            ("-p", true),
+            ("-pauction", true),
+            ("--package", true),
+            ("--package=auction", true),
+            ("--profile", false),
+            ("--test", false),
+            ("pacing", false),
+        ];
+        for (word, expected) in rows {
+            assert_eq!(names_package(word), expected, "{word}");
+        }
+    }
+}
