@@ -56,7 +56,8 @@ fn forbid_autostart() -> Result<()> {
 
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    // No terminal of its own: it runs in a background process group, which a change of terminal modes would stop.
+    // No terminal of its own: it runs in a background process group, which a change of terminal modes would
+    // stop.
     command.args(["-q", "-o", "Dpkg::Use-Pty=0"]).env("DEBIAN_FRONTEND", "noninteractive");
     command
 }

@@ -1,10 +1,11 @@
 //! The guard: whatever way `cargo xtask` ends, what it started is stopped and what it made is removed.
 //!
-//! A small shell process of its own group reads from a pipe what there is to clean up, and does so when the pipe
-//! closes. The kernel closes it even after `kill -9`, so no signal needs handling here and there is one way to clean
-//! up, used after success, failure and Ctrl-C alike.
+//! A small shell process of its own group reads from a pipe what there is to clean up, and does so when the
+//! pipe closes. The kernel closes it even after `kill -9`, so no signal needs handling here and there is one
+//! way to clean up, used after success, failure and Ctrl-C alike.
 //!
-//! * Every command runs in a process group of its own, which the guard ends with its owner: Ctrl-C leaves no test behind.
+//! * Every command runs in a process group of its own, which the guard ends with its owner: Ctrl-C leaves no
+//!   test behind.
 //! * [`Drop`] waits until the guard has finished.
 
 use std::io::Write;

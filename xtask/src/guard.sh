@@ -1,5 +1,5 @@
-# The guard: cleans up after `cargo xtask`. It reads what there is to clean up, a line each, and acts when its input
-# ends, which happens however the writer ends: by itself, by Ctrl-C, by kill -9.
+# The guard: cleans up after `cargo xtask`. It reads what there is to clean up, a line each, and acts when its
+# input ends, which happens however the writer ends: by itself, by Ctrl-C, by kill -9.
 trap '' HUP INT TERM
 group= servers= scratch= policy=
 while read -r what value; do
@@ -28,7 +28,7 @@ if [ -n "$group" ]; then
 fi
 
 if [ -n "$scratch" ]; then
-    # SIGQUIT is PostgreSQL's immediate shutdown: the data are thrown away, so nothing has to be written first.
+    # SIGQUIT is an immediate shutdown: the data are thrown away, so nothing has to be written first.
     for pid in $servers; do kill -QUIT "$pid" 2>/dev/null; done
     # By the lock file, not the process: a stopped server may stay a zombie until its parent asks for it.
     any_lock() { ls "$scratch"/*/postmaster.pid; }

@@ -1,8 +1,10 @@
-//! What a maintainer runs: `cargo xtask test` decides whether a change may go in, `cargo xtask servers` lends the same
-//! servers to a shell.
+//! What a maintainer runs: `cargo xtask test` decides whether a change may go in, `cargo xtask servers` lends
+//! the same servers to a shell.
 //!
-//! * Progress goes to standard error; standard output holds only what a shell may read (the exports of `servers`).
-//! * Exit status: 0 when everything asked for passed, 1 with what did not and why, a line each, 2 for a wrong call.
+//! * Progress goes to standard error; standard output holds only what a shell may read (the exports of
+//!   `servers`).
+//! * Exit status: 0 when everything asked for passed, 1 with what did not and why, a line each, 2 for a wrong
+//!   call.
 //! * Nothing is left behind, whichever way the program ends: see [`guard`].
 
 mod debian;

@@ -1,7 +1,8 @@
-//! PostgreSQL for the tests: the newest one installed, as a primary and a streaming replica of it on private ports.
+//! PostgreSQL for the tests: the newest one installed, as a primary and a streaming replica of it on private
+//! ports.
 //!
-//! * Both listen on 127.0.0.1 only, trust everyone, have no Unix socket, and keep nothing: fsync is off, their data
-//!   directories go with the guard.
+//! * Both listen on 127.0.0.1 only, trust everyone, have no Unix socket, and keep nothing: fsync is off,
+//!   their data directories go with the guard.
 //! * They hold the user and the database `postgres`; a test makes databases of its own.
 //! * Servers refuse to run as root: for root they run as the system user `postgres`.
 //! * Errors: a server that does not come up is an error that names its log, which outlives it.
@@ -223,7 +224,8 @@ impl Cluster<'_> {
         capture(&mut query, guard).is_ok_and(|status| status.trim() == "streaming")
     }
 
-    /// A command in the scratch directory, as the servers' user, free of the caller's PG… variables and locale.
+    /// A command in the scratch directory, as the servers' user, free of the caller's PG… variables and
+    /// locale.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.postgres.binaries.join(program));
         command.current_dir(&self.scratch).env_clear();
@@ -251,10 +253,8 @@ fn owner() -> Result<Option<(u32, u32)>> {
         return Ok(None);
     }
     let id = |flag| ask("id", &[flag, "postgres"])?.parse().ok();
-    let ids = id("-u")
-        .zip(id("-g"))
-        .context("there is no system user `postgres` to run the servers as: useradd -r postgres")?;
-    Ok(Some(ids))
+    let ids = id("-u").zip(id("-g"));
+    ids.map(Some).context("there is no system user to run the servers as: useradd -r postgres")
 }
 
 /// A fresh directory, private to the servers, that the guard removes.

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check that a change must pass, in order, cheap and local ones first.
 //!
-//! * What a step needs is looked for, and installed where that is allowed, before the first step: nobody waits minutes
-//!   to learn that a server is missing. No step is ever skipped in silence.
+//! * What a step needs is looked for, and installed where that is allowed, before the first step: nobody
+//!   waits minutes to learn that a server is missing. No step is ever skipped in silence.
 //! * The first step that fails ends the run, with the command that repeats it.
 
 use std::env;
@@ -15,7 +15,8 @@ use crate::postgres::{self, Postgres};
 use crate::workspace::{Workspace, capture, capture_within, run as run_command};
 use crate::{debian, servers, tools};
 
-/// All that `auction` may be built from: the core is a function, so it has nothing to call a clock or a socket with.
+/// All that `auction` may be built from: the core is a function, so it has nothing to call a clock or a
+/// socket with.
 const PURE: [&str; 2] = ["auction", "libm"];
 
 /// How long the advisories may take to arrive.

