@@ -39,9 +39,25 @@ use utoipa::ToSchema;
 pub(super) async fn page(core: &Rc<Core>, request: Request<Incoming>) -> Response {
     let router = core.pages.clone();
     match router.oneshot(request.map(Body::new)).await {
-        Ok(response) => response,
+        Ok(response) => explained(response),
         Err(never) => match never {},
     }
+}
+
+/// The router's own refusals, such as of a path that is not UTF-8, have no problem for a body; they get one here.
+fn explained(response: Response) -> Response {
+    let status = response.status();
+    let content_type = response.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
+    let is_json = content_type.is_some_and(|value| value.ends_with(b"json"));
+    if is_json || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    refused(match status {
+        StatusCode::NOT_FOUND => {
+            Refusal::new(Code::NotFound, "there is no such page; /api/docs lists them all")
+        }
+        _ => Refusal::new(Code::MalformedRequest, "the path of the request cannot be read"),
+    })
 }
 
 /// The router; each core has a copy.

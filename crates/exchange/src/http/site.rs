@@ -80,9 +80,7 @@ impl Lifecycle {
 
     /// Refuses an auction that could not end before the deadline; a virtual clock needs no time.
     pub fn time_for(&self, tmax_ms: u32) -> Result<(), Refusal> {
-        if self.clock == Clock::Virtual
-            || self.ready.load(Ordering::Relaxed) && !self.deadline.borrow().is_some()
-        {
+        if self.clock == Clock::Virtual {
             return Ok(());
         }
         let left = self.deadline.borrow().map(|at| at.saturating_duration_since(Instant::now()));
