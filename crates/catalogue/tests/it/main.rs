@@ -1,0 +1,9 @@
+//! The catalogue against real databases: SQLite files, and the PostgreSQL server and replica that `cargo xtask test`
+//! starts. Each test has a database of its own.
+
+mod load;
+mod proxy;
+mod replica;
+mod schema;
+mod scratch;
+mod watch;

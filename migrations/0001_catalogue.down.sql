@@ -1,0 +1,3 @@
+DROP TABLE supply_bidders;
+DROP TABLE supplies;
+DROP TABLE bidders;
