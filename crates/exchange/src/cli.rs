@@ -149,6 +149,9 @@ Examples:
         /// The declared schema, instead of the one in the binary
         #[arg(long, value_name = "FILE", requires = "autogenerate")]
         schema: Option<PathBuf>,
+        /// Where to write it, instead of database.migrations_dir
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
 }
 

@@ -146,17 +146,17 @@ fn database(settings: &Settings, data_dir: &std::path::Path) -> Result<DatabaseC
             settings.named("redis.url")
         );
     }
-    let url = settings.text("database.url").replace("{data_dir}", &data_dir.to_string_lossy());
+    let inside = |key| settings.text(key).replace("{data_dir}", &data_dir.to_string_lossy());
     let replicas = settings.text("database.replica_urls");
     Ok(DatabaseConfig {
-        url,
+        url: inside("database.url"),
         replica_urls: replicas
             .split(',')
             .map(str::trim)
             .filter(|u| !u.is_empty())
             .map(str::to_owned)
             .collect(),
-        migrations_dir: settings.text("database.migrations_dir").into(),
+        migrations_dir: inside("database.migrations_dir").into(),
     })
 }
 

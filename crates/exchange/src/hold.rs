@@ -67,12 +67,17 @@ pub enum Refused {
     UnknownSupply,
 }
 
+/// The snapshot in force, by a pointer that this core alone counts the holders of: with a shared count every core would
+/// write to the same line for every auction.
+#[derive(Debug)]
+struct OwnPointer(Arc<Snapshot>);
+
 /// One core's end of the exchange: what an auction needs and no other core touches.
 #[derive(Debug)]
 pub struct Desk {
     exchange: Arc<Exchange>,
     tally: Tally,
-    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    snapshot: RefCell<Rc<OwnPointer>>,
     /// Answers and clearings of past auctions, to be used again.
     papers: RefCell<Vec<(Answers, Clearing)>>,
 }
@@ -83,7 +88,7 @@ impl Desk {
         Self {
             exchange: Arc::clone(exchange),
             tally: exchange.statistics.tally(core),
-            snapshot: RefCell::new(Rc::new(exchange.catalogue.snapshot())),
+            snapshot: RefCell::new(Rc::new(OwnPointer(exchange.catalogue.snapshot()))),
             papers: RefCell::default(),
         }
     }
@@ -107,6 +112,7 @@ impl Desk {
         self.admit(address, since_start_us)?;
 
         let snapshot = self.snapshot();
+        let snapshot = &snapshot.0;
         let supply = snapshot.supply(opportunity.supply_id).ok_or(Refused::UnknownSupply)?;
         let invitations = invite(opportunity, supply);
 
@@ -145,13 +151,11 @@ impl Desk {
         }
     }
 
-    /// The snapshot in force, by a pointer of this core's own: counting the holders of a shared one would have every
-    /// core write to the same line.
-    fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    fn snapshot(&self) -> Rc<OwnPointer> {
         let in_force = self.exchange.catalogue.pointer().load();
         let mut held = self.snapshot.borrow_mut();
-        if !Arc::ptr_eq(&in_force, &held) {
-            *held = Rc::new(Arc::clone(&in_force));
+        if !Arc::ptr_eq(&in_force, &held.0) {
+            *held = Rc::new(OwnPointer(Arc::clone(&in_force)));
         }
         Rc::clone(&held)
     }

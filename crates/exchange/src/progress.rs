@@ -13,7 +13,7 @@ pub struct Progress {
 
 impl Progress {
     /// Nothing shown yet.
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
             if let Ok(style) =

@@ -40,7 +40,8 @@ pub fn run(config: &Config) -> Result<()> {
         site.lifecycle.open();
         announce(config, &site, &opened, address);
 
-        let watching = tokio::spawn(async move { drop(opened.live) });
+        let watching =
+            tokio::spawn(async move { catalogue::watch(opened.database, opened.schema, opened.live).await });
         let aging = tokio::spawn(age_limiter(Arc::clone(&site)));
         wait_for_signal().await?;
         info!("draining");
@@ -109,7 +110,7 @@ fn announce(config: &Config, site: &Site, opened: &Opened, address: std::net::So
         "bourse {} serves {catalogue} {} ({} supplies, {} bidders) on http://{address} with {} workers; \
          try http://{address}/api/docs",
         env!("CARGO_PKG_VERSION"),
-        opened.database_shown,
+        opened.database.shown(),
         snapshot.supplies().len(),
         snapshot.bidders(),
         config.workers,

@@ -93,7 +93,7 @@ pub(super) const TABLE: &[Spec] = &[
     ),
     Spec::new(
         "database.migrations_dir",
-        "./migrations",
+        "{data_dir}/migrations",
         "",
         Text("a directory"),
         "migrations beside the built-in ones",

@@ -317,7 +317,9 @@ mod tests {
         ] {
             let name = HeaderName::from_static("x-forwarded-for");
             let mut headers = HeaderMap::new();
-            lists.iter().for_each(|list| drop(headers.append(&name, HeaderValue::from_static(list))));
+            for list in lists {
+                headers.append(&name, HeaderValue::from_static(list));
+            }
             assert_eq!(
                 forwarded_for(&headers, hops).map(|ip| ip.to_string()).as_deref(),
                 expected,

@@ -69,7 +69,7 @@ pub struct Connections {
 
 impl Connections {
     /// How many are open.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.open.borrow().len()
     }
 

@@ -102,7 +102,7 @@ async fn accept(core: &Rc<Core>, listener: &TcpListener) {
 
 fn admit(core: &Rc<Core>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
-    if core.connections.len() >= core.site.connections_max_per_core {
+    if core.connections.count() >= core.site.connections_max_per_core {
         core.meters.shed.add(1);
         let refusal =
             Refusal::new(Code::Overloaded, "too many connections are open").retry_after_us(1_000_000);
@@ -121,11 +121,11 @@ async fn take_accepted(core: &Rc<Core>, listener: TcpListener) {
 }
 
 async fn finish(core: &Core, deadline: Instant) {
-    while core.connections.len() > 0 && Instant::now() < deadline {
+    while core.connections.count() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    if core.connections.len() > 0 {
-        warn!(connections = core.connections.len(), "connections cut at the drain deadline");
+    if core.connections.count() > 0 {
+        warn!(connections = core.connections.count(), "connections cut at the drain deadline");
         core.connections.abort();
     }
 }

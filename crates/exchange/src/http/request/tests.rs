@@ -112,7 +112,7 @@ fn other_members_are_ignored_whole_but_never_twice() {
         (format!("\"x\":{}", nested(30_000)), "malformed_json"),
         (format!("\"x\":{}", "[".repeat(60_000)), "malformed_json"),
     ] {
-        assert_eq!(read(format!("{{{REST},{member}}}").as_bytes()), expected, "{:.60}", member);
+        assert_eq!(read(format!("{{{REST},{member}}}").as_bytes()), expected, "{member:.60}");
     }
 }
 
