@@ -21,7 +21,8 @@ struct Bid {
 fn auctions(server: &Server, n: usize) -> Vec<(String, Value, Vec<Bid>)> {
     eventually("every auction is logged", || server.log().matches("\"auction held\"").count() >= n);
     let log = server.log();
-    let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}")));
+    let events =
+        log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}")));
     let held = events.filter(|event| event["message"] == "auction held");
     held.map(|event| {
         let bids = event["bids"].as_str().unwrap().trim_matches(['[', ']']).to_owned();
@@ -212,10 +213,18 @@ fn no_full_address_is_kept_anywhere() {
     let log = server.log();
     let home = server.stop();
     let files = crate::server::files_under(&home.data_dir());
-    let kept = pages.iter().chain([&log]).map(|text| text.as_bytes()).chain(files.iter().map(|(_, bytes)| &bytes[..]));
+    let kept = pages
+        .iter()
+        .chain([&log])
+        .map(|text| text.as_bytes())
+        .chain(files.iter().map(|(_, bytes)| &bytes[..]));
     for text in kept {
         for canary in CANARIES.iter().map(|ip| ip.as_bytes()).chain([&b"2001:db8:1234:5678"[..]]) {
-            assert!(!text.windows(canary.len()).any(|window| window == canary), "{}", String::from_utf8_lossy(text));
+            assert!(
+                !text.windows(canary.len()).any(|window| window == canary),
+                "{}",
+                String::from_utf8_lossy(text)
+            );
         }
     }
 }

@@ -103,9 +103,10 @@ fn a_422_names_each_member_that_is_missing_or_breaks_its_rule() {
         (json!({"supply_id": null}), vec!["supply_id"]),
         (json!({"ip": null}), vec!["ip"]),
         (json!({"country": null}), vec!["country"]),
-        (json!({"supply_id": null, "ip": null, "country": null, "tmax": "x"}), vec![
-            "country", "ip", "supply_id", "tmax",
-        ]),
+        (
+            json!({"supply_id": null, "ip": null, "country": null, "tmax": "x"}),
+            vec!["country", "ip", "supply_id", "tmax"],
+        ),
         (json!({"supply_id": ""}), vec!["supply_id"]),
         (json!({"supply_id": long}), vec!["supply_id"]),
         (json!({"supply_id": "a\nb"}), vec!["supply_id"]),
@@ -178,7 +179,9 @@ fn tmax_is_a_whole_number_from_1_to_5000() {
 
 #[test]
 fn a_tmax_left_out_is_200() {
-    let server = Home::empty().with(&crate::catalogues::constants(&[("in_time", 200, 0.5), ("late", 201, 0.6)])).serve();
+    let server = Home::empty()
+        .with(&crate::catalogues::constants(&[("in_time", 200, 0.5), ("late", 201, 0.6)]))
+        .serve();
     let (winner, _) = server.bid(bid_body("supply1", "192.0.2.1")).sale().unwrap();
     assert_eq!(winner, "in_time");
 }
@@ -200,10 +203,23 @@ fn a_country_is_alpha_2_or_alpha_3_in_any_case() {
 #[test]
 fn an_id_may_hold_any_character_but_controls() {
     let longest = "é".repeat(128);
-    let ids = ["a:b", "\"quoted\"", "日本", "a b", "\\", "{x}", "😀", "'; DROP TABLE supplies; --", &longest, "a/b?c#d"];
+    let ids = [
+        "a:b",
+        "\"quoted\"",
+        "日本",
+        "a b",
+        "\\",
+        "{x}",
+        "😀",
+        "'; DROP TABLE supplies; --",
+        &longest,
+        "a/b?c#d",
+    ];
     let bidder = crate::catalogues::constant(0, 0.5);
-    let supplies: serde_json::Map<String, Value> = ids.iter().map(|id| ((*id).to_owned(), json!([id]))).collect();
-    let bidders: serde_json::Map<String, Value> = ids.iter().map(|id| ((*id).to_owned(), bidder.clone())).collect();
+    let supplies: serde_json::Map<String, Value> =
+        ids.iter().map(|id| ((*id).to_owned(), json!([id]))).collect();
+    let bidders: serde_json::Map<String, Value> =
+        ids.iter().map(|id| ((*id).to_owned(), bidder.clone())).collect();
     let server = Home::empty().with(&json!({"supplies": supplies, "bidders": bidders})).serve();
     let mut connection = server.connect();
     for id in ids {
@@ -264,7 +280,9 @@ fn another_method_is_405_with_what_is_allowed() {
 fn an_unknown_page_is_404() {
     let server = Server::usual();
     let mut connection = server.connect();
-    for path in ["/bids", "/bid/", "/BID", "//bid", "/bid/../bid", "/%62id", "/bid%2f", "/x?y=z", "/stat/supply1"] {
+    for path in
+        ["/bids", "/bid/", "/BID", "//bid", "/bid/../bid", "/%62id", "/bid%2f", "/x?y=z", "/stat/supply1"]
+    {
         connection.request("POST", path, JSON, any_bid().as_bytes()).is_refusal(404, "not_found");
     }
     for method in ["GET", "PUT", "FOO"] {

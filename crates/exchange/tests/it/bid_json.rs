@@ -5,6 +5,7 @@
 use crate::client::{Connection, bid_body};
 use crate::server::Server;
 
+#[rustfmt::skip]
 const VALUES: &[(char, &str)] = &[
     // literals
     ('y', "null"), ('y', "true"), ('y', "false"), ('n', "nul"), ('n', "nulll"), ('n', "True"), ('n', "NULL"),
@@ -47,6 +48,7 @@ const VALUES: &[(char, &str)] = &[
 ];
 
 /// Bytes that are not UTF-8.
+#[rustfmt::skip]
 const NOT_UTF8: &[&[u8]] = &[
     b"\"\xff\"", b"\"\xc3\"", b"\"\xc0\x80\"", b"\"\xed\xa0\x80\"", b"\"\xf5\x80\x80\x80\"", b"\"\xe2\x82\"", b"\"\x80\"",
     b"\xff\xfe{\x00}\x00", b"\xfe\xff\x00{\x00}", b"{\"\xe9\":1}", b"\xef\xbb", b"[\xff]",
@@ -105,13 +107,17 @@ fn half_a_surrogate_pair_has_one_meaning_everywhere() {
         let body = format!(r#"{{"supply_id":{string},"ip":"192.0.2.1","country":"US"}}"#);
         let in_id = verdict(&mut connection, body.as_bytes());
         assert!(["422 invalid_request", "400 malformed_json"].contains(&in_id.as_str()), "{half}: {in_id}");
-        for member in [format!("\"x\":{string}"), format!("\"x\":[{string}]"), format!("\"x\":{{{string}:1}}")] {
+        for member in
+            [format!("\"x\":{string}"), format!("\"x\":[{string}]"), format!("\"x\":{{{string}:1}}")]
+        {
             let ignored = verdict(&mut connection, &with_member(member.as_bytes()));
             let meanings = ["400 no_eligible_bidders", "400 malformed_json", "422 invalid_request"];
             assert!(meanings.contains(&ignored.as_str()), "{member}: {ignored}");
         }
         let name = verdict(&mut connection, &with_member(format!("{string}:1").as_bytes()));
-        assert!(["400 malformed_json", "400 no_eligible_bidders", "422 invalid_request"].contains(&name.as_str()));
+        assert!(
+            ["400 malformed_json", "400 no_eligible_bidders", "422 invalid_request"].contains(&name.as_str())
+        );
     }
 }
 
@@ -135,7 +141,10 @@ fn the_same_key_twice_is_refused_however_it_is_written() {
         let answer = connection.bid(with_member(members.as_bytes()));
         answer.is_refusal(422, "invalid_request");
         let problem = answer.problem();
-        assert!(problem["errors"].as_array().unwrap().iter().any(|error| error["field"] == named), "{problem}");
+        assert!(
+            problem["errors"].as_array().unwrap().iter().any(|error| error["field"] == named),
+            "{problem}"
+        );
     }
 }
 
@@ -145,14 +154,19 @@ fn nesting_is_bounded() {
     let mut connection = server.connect();
     let (arrays, objects) =
         (|n: usize| "[".repeat(n) + &"]".repeat(n), |n: usize| "{\"a\":".repeat(n) + "1" + &"}".repeat(n));
-    for (depth, expected) in [(10, "400 no_eligible_bidders"), (1000, "400 malformed_json"), (10_000, "400 malformed_json")] {
+    for (depth, expected) in
+        [(10, "400 no_eligible_bidders"), (1000, "400 malformed_json"), (10_000, "400 malformed_json")]
+    {
         for text in [arrays(depth), objects(depth)] {
             let body = with_member(format!("\"x\":{text}").as_bytes());
             assert_eq!(verdict(&mut connection, &body), expected, "depth {depth}");
         }
     }
     for open in ["[", "{\"a\":", "[{\"a\":", "[[[\""] {
-        assert_eq!(verdict(&mut connection, open.repeat(60_000 / open.len()).as_bytes()), "400 malformed_json");
+        assert_eq!(
+            verdict(&mut connection, open.repeat(60_000 / open.len()).as_bytes()),
+            "400 malformed_json"
+        );
     }
     let brackets = format!("\"x\":\"{}\"", "[{".repeat(5_000));
     assert_eq!(verdict(&mut connection, &with_member(brackets.as_bytes())), "400 no_eligible_bidders");
@@ -166,7 +180,12 @@ fn a_body_cut_anywhere_is_malformed() {
     let mut connection = server.connect();
     let body = bid_body("supply1", "192.0.2.1");
     for end in 0..body.len() {
-        assert_eq!(verdict(&mut connection, &body.as_bytes()[..end]), "400 malformed_json", "{}", &body[..end]);
+        assert_eq!(
+            verdict(&mut connection, &body.as_bytes()[..end]),
+            "400 malformed_json",
+            "{}",
+            &body[..end]
+        );
     }
 }
 

@@ -12,27 +12,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One answer, whole.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("a body in UTF-8")
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The number of the header, in whole seconds from 1: what Retry-After must be.
-    pub fn retry_after_s(&self) -> u64 {
+    pub(crate) fn retry_after_s(&self) -> u64 {
         let seconds = self.header("retry-after").unwrap_or_else(|| panic!("no Retry-After: {self:?}"));
         let seconds = seconds.parse().expect("whole seconds");
         assert!(seconds >= 1, "{self:?}");
@@ -40,7 +40,7 @@ impl Answer {
     }
 
     /// The problem (RFC 9457), after checking that it is one, whole and in agreement with the status line.
-    pub fn problem(&self) -> Value {
+    pub(crate) fn problem(&self) -> Value {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let problem = self.json();
         for member in ["type", "title", "detail", "code"] {
@@ -53,23 +53,23 @@ impl Answer {
     }
 
     /// The problem's code.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.problem()["code"].as_str().unwrap().to_owned()
     }
 
     /// Checks that it is this refusal.
     #[track_caller]
-    pub fn is_refusal(&self, status: u16, code: &str) {
+    pub(crate) fn is_refusal(&self, status: u16, code: &str) {
         assert_eq!((self.status, self.code().as_str()), (status, code), "{}", self.text());
     }
 
     /// `200`, or the refusal's status and code: what an answer means, without the luck of the draw.
-    pub fn verdict(&self) -> String {
+    pub(crate) fn verdict(&self) -> String {
         if self.status == 200 { "200".to_owned() } else { format!("{} {}", self.status, self.code()) }
     }
 
     /// The winner and its price in micros, read from the text of the answer.
-    pub fn sale(&self) -> Option<(String, u64)> {
+    pub(crate) fn sale(&self) -> Option<(String, u64)> {
         if self.status != 200 {
             return None;
         }
@@ -81,7 +81,7 @@ impl Answer {
 }
 
 /// Micros of USD that a plain decimal writes, exactly.
-pub fn micros(text: &str) -> u64 {
+pub(crate) fn micros(text: &str) -> u64 {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let is_plain = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit());
     assert!(is_plain(whole) && is_plain(fraction) && !whole.is_empty() && fraction.len() <= 6, "{text}");
@@ -89,17 +89,17 @@ pub fn micros(text: &str) -> u64 {
 }
 
 /// One connection.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     unread: Vec<u8>,
 }
 
 impl Connection {
-    pub fn open(address: SocketAddr) -> Self {
+    pub(crate) fn open(address: SocketAddr) -> Self {
         Self::try_open(address).expect("a connection")
     }
 
-    pub fn try_open(address: SocketAddr) -> std::io::Result<Self> {
+    pub(crate) fn try_open(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -107,16 +107,16 @@ impl Connection {
         Ok(Self { stream, unread: Vec::new() })
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).expect("bytes taken");
     }
 
-    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.stream.write_all(bytes.as_ref())
     }
 
     /// No more bytes will be sent.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }
 
@@ -155,7 +155,7 @@ impl Connection {
     }
 
     /// The next answer; None if the connection ends instead.
-    pub fn next(&mut self) -> Option<Answer> {
+    pub(crate) fn next(&mut self) -> Option<Answer> {
         self.next_to("GET")
     }
 
@@ -189,22 +189,28 @@ impl Connection {
     }
 
     /// Every further answer, until the connection ends.
-    pub fn rest(&mut self) -> Vec<Answer> {
+    pub(crate) fn rest(&mut self) -> Vec<Answer> {
         std::iter::from_fn(|| self.next()).collect()
     }
 
     /// Whether the server has ended the connection without another byte; waits for it.
-    pub fn is_ended(&mut self) -> bool {
+    pub(crate) fn is_ended(&mut self) -> bool {
         self.unread.is_empty() && !self.fill()
     }
 
     /// One request as a usual client sends it, and its answer.
-    pub fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         self.try_request(method, path, headers, body).expect("an answer")
     }
 
     /// The same; None if the connection ended instead.
-    pub fn try_request(
+    pub(crate) fn try_request(
         &mut self,
         method: &str,
         path: &str,
@@ -216,16 +222,16 @@ impl Connection {
     }
 
     /// POST /bid with this body.
-    pub fn bid(&mut self, body: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn bid(&mut self, body: impl AsRef<[u8]>) -> Answer {
         self.request("POST", "/bid", JSON, body.as_ref())
     }
 }
 
 /// The headers of a JSON body.
-pub const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+pub(crate) const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 
 /// A request as a usual client writes it.
-pub fn wire(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+pub(crate) fn wire(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut wire = format!("{method} {path} HTTP/1.1\r\nhost: bourse\r\n");
     headers.iter().for_each(|(name, value)| wire.push_str(&format!("{name}: {value}\r\n")));
     if !body.is_empty() || method == "POST" {
@@ -236,11 +242,11 @@ pub fn wire(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> 
 }
 
 /// The body of POST /bid for this supply and address, from the US, with the tmax of those who leave it out.
-pub fn bid_body(supply_id: &str, ip: &str) -> String {
+pub(crate) fn bid_body(supply_id: &str, ip: &str) -> String {
     json!({"supply_id": supply_id, "ip": ip, "country": "US"}).to_string()
 }
 
 /// A body that sells whenever somebody bids.
-pub fn any_bid() -> String {
+pub(crate) fn any_bid() -> String {
     bid_body("supply1", "192.0.2.1")
 }

@@ -15,7 +15,8 @@ fn real(quiet: &Quiet, catalogue: &Value) -> Server {
 
 /// The answers to `n` requests at once, each with the time it took by the client's clock.
 fn at_once(server: &Server, n: usize, tmax_ms: u64) -> Vec<(Duration, Answer)> {
-    let body = json!({"supply_id": "supply1", "ip": "192.0.2.1", "country": "US", "tmax": tmax_ms}).to_string();
+    let body =
+        json!({"supply_id": "supply1", "ip": "192.0.2.1", "country": "US", "tmax": tmax_ms}).to_string();
     let barrier = Barrier::new(n);
     let ask = || {
         let mut connection = server.connect();

@@ -88,7 +88,11 @@ fn the_limit_is_checked_before_the_supply_is_looked_up() {
     }
     connection.bid(&unknown).is_refusal(429, "rate_limited");
     connection.bid(bid_body("supply1", "192.0.2.1")).is_refusal(429, "rate_limited");
-    assert_eq!(server.json("/stat"), serde_json::json!({}), "neither an unknown supply nor a limited request counts");
+    assert_eq!(
+        server.json("/stat"),
+        serde_json::json!({}),
+        "neither an unknown supply nor a limited request counts"
+    );
 }
 
 #[test]
@@ -172,7 +176,8 @@ fn who_waits_as_long_as_told_gets_through() {
     let server = limited(&[("BOURSE_RATE_LIMIT_REQUESTS", "1"), ("BOURSE_RATE_LIMIT_WINDOW_S", "1")]);
     let mut connection = server.connect();
     assert_eq!(passed(&mut connection, "192.0.2.1", 1), 1);
-    let until = Instant::now() + Duration::from_secs(connection.bid(bid_body("supply1", "192.0.2.1")).retry_after_s());
+    let until = Instant::now()
+        + Duration::from_secs(connection.bid(bid_body("supply1", "192.0.2.1")).retry_after_s());
     eventually("the time told", || Instant::now() >= until);
     assert_eq!(passed(&mut connection, "192.0.2.1", 1), 1);
 }
@@ -186,7 +191,8 @@ fn crowd(address: SocketAddr) -> Vec<Vec<Answer>> {
 
 #[test]
 fn beyond_the_addresses_it_remembers_it_denies_by_503_and_stays_exact() {
-    let server = limited(&[("BOURSE_RATE_LIMIT_ADDRESSES_MAX", "1024"), ("BOURSE_RATE_LIMIT_WHEN_FULL", "deny")]);
+    let server =
+        limited(&[("BOURSE_RATE_LIMIT_ADDRESSES_MAX", "1024"), ("BOURSE_RATE_LIMIT_WHEN_FULL", "deny")]);
     let mut remembered = 0;
     for answers in crowd(server.address) {
         let verdicts: Vec<String> = answers.iter().map(Answer::verdict).collect();
@@ -204,7 +210,8 @@ fn beyond_the_addresses_it_remembers_it_denies_by_503_and_stays_exact() {
 
 #[test]
 fn beyond_the_addresses_it_remembers_it_may_allow_the_rest() {
-    let server = limited(&[("BOURSE_RATE_LIMIT_ADDRESSES_MAX", "1024"), ("BOURSE_RATE_LIMIT_WHEN_FULL", "allow")]);
+    let server =
+        limited(&[("BOURSE_RATE_LIMIT_ADDRESSES_MAX", "1024"), ("BOURSE_RATE_LIMIT_WHEN_FULL", "allow")]);
     let mut remembered = 0;
     for answers in crowd(server.address) {
         let verdicts: Vec<String> = answers.iter().map(Answer::verdict).collect();

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for the condition; fails if it never comes true.
 #[track_caller]
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < until, "never: {what}");
@@ -35,10 +35,10 @@ fn homes() -> MutexGuard<'static, i32> {
 }
 
 /// While it lives, no other test runs: for what is measured by the clock.
-pub struct Quiet;
+pub(crate) struct Quiet;
 
 impl Quiet {
-    pub fn wait() -> Self {
+    pub(crate) fn wait() -> Self {
         let mut homes = HOMES_CHANGED.wait_while(homes(), |n| *n != 0).unwrap();
         *homes = -1;
         Self
@@ -54,23 +54,23 @@ impl Drop for Quiet {
 
 /// What a command said.
 #[derive(Debug)]
-pub struct Said {
-    pub ok: bool,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Said {
+    pub(crate) ok: bool,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
     /// Its output, after checking that it did what it was asked.
     #[track_caller]
-    pub fn done(self) -> String {
+    pub(crate) fn done(self) -> String {
         assert!(self.ok, "{self:?}");
         self.out
     }
 
     /// The one line of its error, after checking that it is one.
     #[track_caller]
-    pub fn one_line_error(&self) -> &str {
+    pub(crate) fn one_line_error(&self) -> &str {
         assert!(!self.ok, "{self:?}");
         assert_eq!(self.err.trim_end().lines().count(), 1, "{self:?}");
         self.err.trim_end()
@@ -78,7 +78,7 @@ impl Said {
 }
 
 /// A directory with the settings of one test, and every command's working directory.
-pub struct Home {
+pub(crate) struct Home {
     dir: TempDir,
     variables: Vec<(String, String)>,
     counted: bool,
@@ -86,27 +86,27 @@ pub struct Home {
 
 impl Home {
     /// A home without a catalogue.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         let mut homes = HOMES_CHANGED.wait_while(homes(), |n| *n < 0).unwrap();
         *homes += 1;
         Self { dir: tempfile::tempdir().unwrap(), variables: Vec::new(), counted: true }
     }
 
     /// A home for somebody who has the machine alone.
-    pub fn empty_in(_: &Quiet) -> Self {
+    pub(crate) fn empty_in(_: &Quiet) -> Self {
         Self { dir: tempfile::tempdir().unwrap(), variables: Vec::new(), counted: false }
     }
 
     /// With a setting of the environment.
     #[must_use]
-    pub fn set(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.variables.push((name.to_owned(), value.to_string()));
         self
     }
 
     /// With this catalogue loaded.
     #[must_use]
-    pub fn with(self, catalogue: &Value) -> Self {
+    pub(crate) fn with(self, catalogue: &Value) -> Self {
         self.run(&["db", "upgrade"]).done();
         self.load(catalogue).done();
         self
@@ -114,26 +114,26 @@ impl Home {
 
     /// With the usual catalogue.
     #[must_use]
-    pub fn usual(self) -> Self {
+    pub(crate) fn usual(self) -> Self {
         self.with(&catalogues::usual())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.path("bourse-data")
     }
 
-    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
         path
     }
 
     /// The program with these arguments, in this home and with nothing of the caller's settings.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bourse"));
         let foreign = std::env::vars_os().map(|(name, _)| name);
         foreign.filter(|name| name.to_string_lossy().starts_with("BOURSE_")).for_each(|name| {
@@ -146,23 +146,23 @@ impl Home {
     }
 
     /// Runs a command to its end.
-    pub fn run(&self, args: &[&str]) -> Said {
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
         said(self.command(args))
     }
 
     /// Loads a catalogue.
-    pub fn load(&self, catalogue: &Value) -> Said {
+    pub(crate) fn load(&self, catalogue: &Value) -> Said {
         let file = self.write("catalogue.json", catalogue.to_string());
         self.run(&["load-data", "-i", file.to_str().unwrap()])
     }
 
     /// Starts the server.
-    pub fn serve(self) -> Server {
+    pub(crate) fn serve(self) -> Server {
         self.serve_with(&[])
     }
 
     /// Starts the server with more flags.
-    pub fn serve_with(self, flags: &[&str]) -> Server {
+    pub(crate) fn serve_with(self, flags: &[&str]) -> Server {
         let args = [&["serve", "--listen", "127.0.0.1:0"], flags].concat();
         let mut child = self.command(&args).spawn().expect("a process");
         let log = Arc::new(Mutex::new(String::new()));
@@ -172,7 +172,8 @@ impl Home {
             move || collect(stderr, &log)
         });
         let lines = lines_of(child.stdout.take().unwrap());
-        let mut server = Server { child, home: self, address: ([127, 0, 0, 1], 0).into(), ready: String::new(), log };
+        let mut server =
+            Server { child, home: self, address: ([127, 0, 0, 1], 0).into(), ready: String::new(), log };
         match lines.recv_timeout(PATIENCE) {
             Ok(line) => server.ready = line,
             Err(_) => {
@@ -197,7 +198,7 @@ impl Drop for Home {
 }
 
 /// Runs a command to its end.
-pub fn said(mut command: Command) -> Said {
+pub(crate) fn said(mut command: Command) -> Said {
     let output = command.output().expect("a process");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     Said { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
@@ -220,63 +221,63 @@ fn lines_of(from: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 /// A running server; killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub home: Home,
-    pub address: SocketAddr,
+    pub(crate) home: Home,
+    pub(crate) address: SocketAddr,
     /// The line it said when it was ready.
-    pub ready: String,
+    pub(crate) ready: String,
     log: Arc<Mutex<String>>,
 }
 
 impl Server {
     /// A server with the usual catalogue and no rate limit.
-    pub fn usual() -> Self {
+    pub(crate) fn usual() -> Self {
         Home::empty().usual().serve()
     }
 
-    pub fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.address)
     }
 
     /// One request on a connection of its own.
-    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.connect().request(method, path, headers, body)
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.request("GET", path, &[], b"")
     }
 
     /// The page's JSON.
-    pub fn json(&self, path: &str) -> Value {
+    pub(crate) fn json(&self, path: &str) -> Value {
         let answer = self.get(path);
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         answer.json()
     }
 
-    pub fn bid(&self, body: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn bid(&self, body: impl AsRef<[u8]>) -> Answer {
         self.request("POST", "/bid", JSON, body.as_ref())
     }
 
     /// Ids of /supplies, in its order.
-    pub fn supplies(&self) -> Vec<String> {
+    pub(crate) fn supplies(&self) -> Vec<String> {
         let supplies = self.json("/supplies");
         supplies.as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap().to_owned()).collect()
     }
 
     /// What it has logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(sent.expect("kill").success());
     }
 
     /// How it ended; waits for it.
-    pub fn exit(&mut self) -> ExitStatus {
+    pub(crate) fn exit(&mut self) -> ExitStatus {
         let mut status = None;
         eventually("the server ends", || {
             status = self.child.try_wait().unwrap();
@@ -286,10 +287,13 @@ impl Server {
     }
 
     /// Ends it by SIGTERM and gives its home back.
-    pub fn stop(mut self) -> Home {
+    pub(crate) fn stop(mut self) -> Home {
         self.signal("TERM");
         assert_eq!(self.exit().code(), Some(0), "{}", self.log());
-        std::mem::replace(&mut self.home, Home { dir: tempfile::tempdir().unwrap(), variables: Vec::new(), counted: false })
+        std::mem::replace(
+            &mut self.home,
+            Home { dir: tempfile::tempdir().unwrap(), variables: Vec::new(), counted: false },
+        )
     }
 
     fn kill(&mut self) {
@@ -313,11 +317,15 @@ fn tail(log: &str) -> String {
 }
 
 /// Every file under `dir`, whole.
-pub fn files_under(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn files_under(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
     entries
         .flat_map(|path| {
-            if path.is_dir() { files_under(&path) } else { vec![(path.clone(), std::fs::read(&path).unwrap_or_default())] }
+            if path.is_dir() {
+                files_under(&path)
+            } else {
+                vec![(path.clone(), std::fs::read(&path).unwrap_or_default())]
+            }
         })
         .collect()
 }

@@ -37,9 +37,7 @@ fn a_supply_appears_with_its_first_request_and_has_this_shape() {
     connection.bid(bid_body("s1", "x")).is_refusal(422, "invalid_request");
     assert_eq!(server.json("/stat"), json!({}));
     (0..3).for_each(|_| assert_eq!(connection.bid(bid_body("s1", "192.0.2.1")).status, 200));
-    let bidder = |wins: u32, revenue: f64, no_bids: u32, timeouts: u32| {
-        json!({"wins": wins, "total_revenue": revenue, "no_bids": no_bids, "timeouts": timeouts})
-    };
+    let bidder = |wins: u32, revenue: f64, no_bids: u32, timeouts: u32| json!({"wins": wins, "total_revenue": revenue, "no_bids": no_bids, "timeouts": timeouts});
     let expected = json!({"s1": {"total_reqs": 3, "reqs_per_country": {"US": 3}, "bidders": {
         "wins": bidder(3, 2.49, 0, 0), "passes": bidder(0, 0.0, 3, 0),
         "late": bidder(0, 0.0, 0, 3), "abroad": bidder(0, 0.0, 0, 0)}}});
@@ -52,7 +50,9 @@ fn a_request_counts_whatever_came_of_it() {
         "bidders": {"passes": {"country": "GB", "simulation": {"no_bid_probability": 1}}}});
     let server = Home::empty().with(&catalogue).serve();
     let mut connection = server.connect();
-    for (country, code) in [("US", "no_eligible_bidders"), ("GB", "no_bids"), ("GBR", "no_bids"), ("us", "no_eligible_bidders")] {
+    for (country, code) in
+        [("US", "no_eligible_bidders"), ("GB", "no_bids"), ("GBR", "no_bids"), ("us", "no_eligible_bidders")]
+    {
         connection.bid(bid_body("s", "192.0.2.1").replace("US", country)).is_refusal(400, code);
     }
     let stat = server.json("/stat");
@@ -63,8 +63,10 @@ fn a_request_counts_whatever_came_of_it() {
 #[test]
 fn sums_are_exact_under_concurrency() {
     const EACH: usize = 250;
-    let price = |low: f64, high: f64| json!({"country": "US", "simulation": {"price": {"uniform": [low, high]}}});
-    let bidders = json!({"cents": price(0.01, 1.0), "micros": price(0.000_001, 0.999_999), "tens": price(0.1, 0.9)});
+    let price =
+        |low: f64, high: f64| json!({"country": "US", "simulation": {"price": {"uniform": [low, high]}}});
+    let bidders =
+        json!({"cents": price(0.01, 1.0), "micros": price(0.000_001, 0.999_999), "tens": price(0.1, 0.9)});
     let catalogue = json!({"supplies": {"supply1": ["cents", "micros", "tens"]}, "bidders": bidders});
     let server = Home::empty().with(&catalogue).serve_with(&["--workers", "2"]);
     let client = || {
