@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow, bail};
 use auction::chance::bidder_key;
 use auction::{AuctionType, Bidder, Country, Cpm, Id, Profile, Shape, Supply};
 use hashbrown::{HashMap, HashSet};
+use serde::Deserialize;
 use std::sync::Arc;
 
 type Index<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -22,7 +23,7 @@ pub(crate) struct Rows {
     pub(crate) links: Vec<(i64, String)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct BidderRow {
     pub(crate) no: i64,
     pub(crate) id: String,
@@ -30,7 +31,7 @@ pub(crate) struct BidderRow {
     pub(crate) simulation: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct SupplyRow {
     pub(crate) no: i64,
     pub(crate) id: String,

@@ -10,6 +10,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -63,16 +64,40 @@ impl Database {
             }
             replicas.push(replica);
         }
+        let db = Self { primary, replicas };
+        db.try_out().await?;
+        Ok(db)
+    }
+
+    async fn try_out(&self) -> Result<()> {
+        let primary = &self.primary;
+        // SQLite does not wait for another that changes the journal mode too: it fails.
+        let _lock = self.lock().await?;
         let mut connection = primary.open().await?;
-        if primary.dialect() == Dialect::Sqlite {
+        if self.dialect() == Dialect::Sqlite {
             // Readers then see a whole catalogue while a load is writing the next one. Kept in the file.
             sqlx::query("PRAGMA journal_mode = WAL")
                 .execute(&mut connection)
                 .await
                 .map_err(|error| primary.explain(&error))?;
         }
-        connection.close().await.map_err(|error| primary.explain(&error))?;
-        Ok(Self { primary, replicas })
+        connection.close().await.map_err(|error| primary.explain(&error))
+    }
+
+    /// On SQLite, the sole right to change the schema, until dropped: sqlx has no lock there.
+    pub(crate) async fn lock(&self) -> Result<Option<File>> {
+        let Some(file) = self.file() else {
+            return Ok(None);
+        };
+        let mut path = file.as_os_str().to_owned();
+        path.push(".lock");
+        let failed = format!("cannot lock {}; {}", path.display(), self.primary.advice());
+        let locked = tokio::task::spawn_blocking(move || {
+            let file = File::options().create(true).truncate(false).write(true).open(path)?;
+            file.lock()?;
+            Ok::<_, std::io::Error>(file)
+        });
+        locked.await?.map(Some).context(failed)
     }
 
     /// Which SQL it speaks.
@@ -225,7 +250,8 @@ mod tests {
     async fn a_url_that_names_no_database_is_refused_with_what_to_write() {
         let dir = tempfile::tempdir().unwrap();
         let missing = format!("sqlite:{}/no/such/dir/c.sqlite", dir.path().display());
-        let directory = format!("sqlite:{}", dir.path().display());
+        std::fs::create_dir(dir.path().join("directory")).unwrap();
+        let directory = format!("sqlite:{}/directory", dir.path().display());
         for (url, expected) in [
             ("mysql://root:hunter2@h/d", "database.url: write sqlite:PATH or postgres://"),
             ("", "database.url: write sqlite:PATH or postgres://"),

@@ -208,7 +208,7 @@ impl<'a> Reading<'a> {
                         "bidders" => bidders = Some(member.value),
                         "auction" => auction = reader.auction(member.value).unwrap_or_default(),
                         "bid_floor" => {
-                            bid_floor = reader.price("bid_floor", member.value).unwrap_or_default()
+                            bid_floor = reader.price("bid_floor", member.value).unwrap_or_default();
                         }
                         _ => reader.unknown_member(&member, "a supply has bidders, auction and bid_floor"),
                     }

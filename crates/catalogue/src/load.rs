@@ -6,6 +6,8 @@
 //!   the database commits, the database is asked again what became of the transaction.
 //! * The file is staged in temporary tables, as JSON by the thousand rows, and compared there as sets.
 
+mod sql;
+
 use crate::database::{Database, Dialect, plain};
 use crate::file::{File, FileBidder, FileSupply};
 use anyhow::{Result, anyhow, bail};
@@ -33,28 +35,24 @@ pub type Progress<'a> = &'a mut (dyn FnMut(&str, u64, u64) + Send);
 /// Rows to one statement: enough that its overhead is lost, few enough that progress moves.
 const CHUNK: usize = 5_000;
 
-const STAGE: &str = "
-    CREATE TEMPORARY TABLE staged_bidders
-        (place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, country TEXT, simulation TEXT, no INTEGER);
-    CREATE TEMPORARY TABLE staged_supplies
-        (place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, auction TEXT NOT NULL, bid_floor_micros BIGINT NOT NULL,
-         bidders TEXT NOT NULL, no INTEGER, is_new INTEGER NOT NULL DEFAULT 0);
-    CREATE TEMPORARY TABLE staged_links
-        (supply_no INTEGER NOT NULL, bidder_no INTEGER NOT NULL, PRIMARY KEY (supply_no, bidder_no));
-    CREATE TEMPORARY TABLE staged_changes (supply_no INTEGER PRIMARY KEY)";
+/// From so many new links on, PostgreSQL checks its foreign keys once for all of them, which is ten times as fast as
+/// once for each. That needs the tables for itself: who starts to read them then waits until the load is over.
+const BULK_LINKS: usize = 100_000;
 
 /// Loads `file`.
 pub async fn load(db: &Database, file: &File, progress: Progress<'_>) -> Result<Loaded> {
     let failed = |error: sqlx::Error| anyhow!("nothing was loaded: {}", plain(&error));
     let mut connection = db.open().await?;
-    let mut transaction = begin(&mut connection, db.dialect()).await.map_err(failed)?;
+    let links: usize = file.supplies.iter().map(|supply| supply.bidders.len()).sum();
+    let bulk = links >= BULK_LINKS && is_owner(&mut connection, db.dialect()).await.map_err(failed)?;
+    let mut transaction = begin(&mut connection, db.dialect(), bulk).await.map_err(failed)?;
     stage(&mut transaction, db.dialect(), file, &mut *progress).await.map_err(failed)?;
     let unknown = unknown_bidders(&mut transaction).await.map_err(failed)?;
     let problems = file.unknown_bidders(|bidder| unknown.contains(&i64::from(bidder)));
     if !problems.is_empty() {
         bail!(problems);
     }
-    let loaded = apply(&mut transaction, db.dialect(), &mut *progress).await.map_err(failed)?;
+    let loaded = apply(&mut transaction, db.dialect(), bulk, &mut *progress).await.map_err(failed)?;
     let number = number(&mut transaction, db.dialect()).await.map_err(failed)?;
     if let Err(error) = transaction.commit().await {
         drop(connection);
@@ -71,21 +69,36 @@ pub async fn load(db: &Database, file: &File, progress: Progress<'_>) -> Result<
     Ok(loaded)
 }
 
-async fn begin(connection: &mut AnyConnection, dialect: Dialect) -> sqlx::Result<Transaction<'_, Any>> {
+async fn is_owner(connection: &mut AnyConnection, dialect: Dialect) -> sqlx::Result<bool> {
     match dialect {
-        Dialect::Sqlite => {
-            sqlx::raw_sql("PRAGMA temp_store = MEMORY").execute(&mut *connection).await?;
-            // Waits for another writer here, where that is no failure, rather than in the middle.
-            connection.begin_with("BEGIN IMMEDIATE").await
-        }
-        Dialect::Postgres => {
-            let mut transaction = connection.begin().await?;
-            let lock = "SET LOCAL lock_timeout = '30s';
-                LOCK TABLE bidders, supplies, supply_bidders IN SHARE ROW EXCLUSIVE MODE";
-            sqlx::raw_sql(lock).execute(&mut *transaction).await?;
-            Ok(transaction)
-        }
+        Dialect::Sqlite => Ok(false),
+        Dialect::Postgres => sqlx::query_scalar(sql::IS_OWNER).fetch_one(connection).await,
     }
+}
+
+async fn begin(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    bulk: bool,
+) -> sqlx::Result<Transaction<'_, Any>> {
+    if dialect == Dialect::Sqlite {
+        // Links are added between rows that this transaction, the only writer, has just found: nothing to check.
+        let fast = "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536; PRAGMA foreign_keys = OFF";
+        sqlx::raw_sql(fast).execute(&mut *connection).await?;
+        // Waits for another writer here, where that is no failure, rather than in the middle.
+        return connection.begin_with("BEGIN IMMEDIATE").await;
+    }
+    let mut transaction = connection.begin().await?;
+    sqlx::raw_sql("SET LOCAL lock_timeout = '30s'; SET LOCAL work_mem = '64MB'")
+        .execute(&mut *transaction)
+        .await?;
+    // In the order in which they are read, so that neither waits for what the other has.
+    let lock = match bulk {
+        true => "LOCK TABLE bidders, supplies, supply_bidders IN ACCESS EXCLUSIVE MODE",
+        false => "LOCK TABLE bidders, supplies, supply_bidders IN SHARE ROW EXCLUSIVE MODE",
+    };
+    sqlx::raw_sql(lock).execute(&mut *transaction).await?;
+    Ok(transaction)
 }
 
 async fn stage(
@@ -94,16 +107,8 @@ async fn stage(
     file: &File,
     progress: Progress<'_>,
 ) -> sqlx::Result<()> {
-    sqlx::raw_sql(STAGE).execute(&mut **transaction).await?;
-    let rows = match dialect {
-        Dialect::Sqlite => "json_each($1) AS r",
-        Dialect::Postgres => "json_array_elements($1::json) AS r(value)",
-    };
-
-    let insert = format!(
-        "INSERT INTO staged_bidders (place, id, country, simulation)
-         SELECT CAST(r.value ->> 0 AS INTEGER), r.value ->> 1, r.value ->> 2, r.value ->> 3 FROM {rows}"
-    );
+    sqlx::raw_sql(sql::TABLES).execute(&mut **transaction).await?;
+    let insert = sql::stage_bidders(dialect);
     let mut done = 0;
     for chunk in file.bidders.chunks(CHUNK) {
         let json = bidders_json(done, chunk);
@@ -112,11 +117,7 @@ async fn stage(
         progress("staging bidders", done as u64, file.bidders.len() as u64);
     }
 
-    let insert = format!(
-        "INSERT INTO staged_supplies (place, id, auction, bid_floor_micros, bidders)
-         SELECT CAST(r.value ->> 0 AS INTEGER), r.value ->> 1, r.value ->> 2, CAST(r.value ->> 3 AS BIGINT),
-         r.value ->> 4 FROM {rows}"
-    );
+    let insert = sql::stage_supplies(dialect);
     let mut done = 0;
     for chunk in file.supplies.chunks(CHUNK) {
         let json = supplies_json(done, chunk);
@@ -142,107 +143,84 @@ fn bidders_json(first: usize, bidders: &[FileBidder]) -> String {
 
 fn supplies_json(first: usize, supplies: &[FileSupply]) -> String {
     let row = |(place, supply): (usize, &FileSupply)| {
-        json!([place, supply.id.as_str(), supply.auction.name(), supply.bid_floor.micros(), supply.bidders])
+        let bidders: Vec<String> = supply.bidders.iter().map(u32::to_string).collect();
+        json!([
+            place,
+            supply.id.as_str(),
+            supply.auction.name(),
+            supply.bid_floor.micros(),
+            bidders.join(",")
+        ])
     };
     Value::Array((first..).zip(supplies).map(row).collect()).to_string()
 }
 
-/// The places of those that the file only mentions and the database does not have.
 async fn unknown_bidders(transaction: &mut Transaction<'_, Any>) -> sqlx::Result<HashSet<i64>> {
-    let unknown = sqlx::query_scalar(
-        "SELECT s.place FROM staged_bidders s
-         WHERE s.country IS NULL AND NOT EXISTS (SELECT 1 FROM bidders b WHERE b.id = s.id)",
-    );
-    Ok(unknown.fetch_all(&mut **transaction).await?.into_iter().collect())
+    let unknown = sqlx::query_scalar(sql::UNKNOWN_BIDDERS).fetch_all(&mut **transaction).await?;
+    Ok(unknown.into_iter().collect())
 }
-
-const CHANGED_BIDDERS: &str = "
-    UPDATE bidders SET country = s.country, simulation = s.simulation FROM staged_bidders s
-    WHERE s.id = bidders.id AND s.country IS NOT NULL
-      AND (s.country <> bidders.country OR s.simulation IS DISTINCT FROM bidders.simulation)";
-
-const NEW_BIDDERS: &str = "
-    INSERT INTO bidders (id, country, simulation)
-    SELECT s.id, s.country, s.simulation FROM staged_bidders s
-    WHERE s.country IS NOT NULL AND NOT EXISTS (SELECT 1 FROM bidders b WHERE b.id = s.id) ORDER BY s.place";
-
-const NUMBER_KNOWN: &str = "
-    UPDATE staged_bidders SET no = b.no FROM bidders b WHERE b.id = staged_bidders.id;
-    UPDATE staged_supplies SET no = x.no FROM supplies x WHERE x.id = staged_supplies.id";
-
-const CHANGED_RULES: &str = "
-    INSERT INTO staged_changes SELECT s.no FROM staged_supplies s JOIN supplies x ON x.no = s.no
-    WHERE s.auction <> x.auction OR s.bid_floor_micros <> x.bid_floor_micros;
-    UPDATE supplies SET auction = s.auction, bid_floor_micros = s.bid_floor_micros FROM staged_supplies s
-    WHERE s.no = supplies.no AND (s.auction <> supplies.auction OR s.bid_floor_micros <> supplies.bid_floor_micros)";
-
-const NEW_SUPPLIES: &str = "
-    INSERT INTO supplies (id, auction, bid_floor_micros)
-    SELECT s.id, s.auction, s.bid_floor_micros FROM staged_supplies s WHERE s.no IS NULL ORDER BY s.place";
-
-const NUMBER_NEW: &str = "
-    UPDATE staged_supplies SET no = x.no, is_new = 1 FROM supplies x
-    WHERE staged_supplies.no IS NULL AND x.id = staged_supplies.id";
-
-const LINKS_SQLITE: &str = "
-    INSERT INTO staged_links SELECT s.no, b.no FROM staged_supplies s CROSS JOIN json_each(s.bidders) j
-    JOIN staged_bidders b ON b.place = j.value";
-
-const LINKS_POSTGRES: &str = "
-    INSERT INTO staged_links SELECT s.no, b.no FROM staged_supplies s
-    CROSS JOIN json_array_elements_text(s.bidders::json) AS j(value)
-    JOIN staged_bidders b ON b.place = j.value::integer;
-    ANALYZE staged_links";
-
-const LOST_LINKS: &str = "
-    INSERT INTO staged_changes SELECT DISTINCT x.supply_no FROM supply_bidders x
-    WHERE x.supply_no IN (SELECT no FROM staged_supplies WHERE is_new = 0) AND NOT EXISTS
-      (SELECT 1 FROM staged_links l WHERE l.supply_no = x.supply_no AND l.bidder_no = x.bidder_no)
-    ON CONFLICT DO NOTHING;
-    DELETE FROM supply_bidders
-    WHERE supply_no IN (SELECT no FROM staged_supplies WHERE is_new = 0) AND NOT EXISTS
-      (SELECT 1 FROM staged_links l WHERE l.supply_no = supply_bidders.supply_no
-       AND l.bidder_no = supply_bidders.bidder_no)";
-
-const NEW_LINKS: &str = "
-    INSERT INTO staged_changes SELECT DISTINCT l.supply_no FROM staged_links l
-    WHERE l.supply_no IN (SELECT no FROM staged_supplies WHERE is_new = 0) AND NOT EXISTS
-      (SELECT 1 FROM supply_bidders x WHERE x.supply_no = l.supply_no AND x.bidder_no = l.bidder_no)
-    ON CONFLICT DO NOTHING;
-    INSERT INTO supply_bidders (supply_no, bidder_no) SELECT l.supply_no, l.bidder_no FROM staged_links l
-    WHERE NOT EXISTS
-      (SELECT 1 FROM supply_bidders x WHERE x.supply_no = l.supply_no AND x.bidder_no = l.bidder_no)";
 
 /// Makes the catalogue what is staged.
 async fn apply(
     transaction: &mut Transaction<'_, Any>,
     dialect: Dialect,
+    bulk: bool,
     progress: Progress<'_>,
 ) -> sqlx::Result<Loaded> {
-    let links = if dialect == Dialect::Sqlite { LINKS_SQLITE } else { LINKS_POSTGRES };
-    let steps = [
-        CHANGED_BIDDERS,
-        NEW_BIDDERS,
-        NUMBER_KNOWN,
-        CHANGED_RULES,
-        NEW_SUPPLIES,
-        NUMBER_NEW,
-        links,
-        LOST_LINKS,
-        NEW_LINKS,
-    ];
-    let mut rows = [0; 9];
-    for (i, &sql) in steps.iter().enumerate() {
-        rows[i] = sqlx::raw_sql(sql).execute(&mut **transaction).await?.rows_affected();
-        progress("writing changes", i as u64 + 1, steps.len() as u64);
+    let mut writer = Writer { transaction, progress, done: 0 };
+    let bidders_changed = writer.run(sql::CHANGE_BIDDERS).await?;
+    let bidders_new = writer.run(sql::ADD_BIDDERS).await?;
+    writer.run(sql::NUMBER_KNOWN).await?;
+    writer.run(sql::CHANGE_SUPPLIES).await?;
+    let supplies_new = writer.run(sql::ADD_SUPPLIES).await?;
+    writer.run(sql::NUMBER_NEW).await?;
+    writer.run(sql::stage_links(dialect)).await?;
+    writer.run(sql::COMPARE_LINKS).await?;
+    writer.run(sql::REMOVE_LINKS).await?;
+    if bulk && writer.count("SELECT count(*) FROM staged_added").await? >= BULK_LINKS as u64 {
+        writer.add_links_unchecked().await?;
+    } else {
+        writer.run(sql::ADD_LINKS).await?;
     }
-    let changed = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM staged_changes");
-    Ok(Loaded {
-        bidders_changed: rows[0],
-        bidders_new: rows[1],
-        supplies_new: rows[4],
-        supplies_changed: changed.fetch_one(&mut **transaction).await?.unsigned_abs(),
-    })
+    let supplies_changed = writer.count("SELECT count(*) FROM staged_changes").await?;
+    Ok(Loaded { supplies_new, supplies_changed, bidders_new, bidders_changed })
+}
+
+/// Runs one statement after the other and tells how far it is.
+struct Writer<'a, 'c> {
+    transaction: &'a mut Transaction<'c, Any>,
+    progress: Progress<'a>,
+    done: u64,
+}
+
+impl Writer<'_, '_> {
+    const STEPS: u64 = 10;
+
+    async fn run(&mut self, sql: &'static str) -> sqlx::Result<u64> {
+        let done = sqlx::raw_sql(sql).execute(&mut **self.transaction).await?;
+        self.done += 1;
+        (self.progress)("writing changes", self.done, Self::STEPS);
+        Ok(done.rows_affected())
+    }
+
+    async fn count(&mut self, sql: &'static str) -> sqlx::Result<u64> {
+        let count: i64 = sqlx::query_scalar(sql).fetch_one(&mut **self.transaction).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Adds the links with their foreign keys away; bringing those back checks every link.
+    async fn add_links_unchecked(&mut self) -> sqlx::Result<()> {
+        let keys: Vec<(String, String)> =
+            sqlx::query_as(sql::FOREIGN_KEYS).fetch_all(&mut **self.transaction).await?;
+        for (away, _) in &keys {
+            sqlx::raw_sql(AssertSqlSafe(away.as_str())).execute(&mut **self.transaction).await?;
+        }
+        self.run(sql::ADD_LINKS).await?;
+        for (_, back) in &keys {
+            sqlx::raw_sql(AssertSqlSafe(back.as_str())).execute(&mut **self.transaction).await?;
+        }
+        Ok(())
+    }
 }
 
 /// The transaction's number, by which PostgreSQL remembers what became of it.

@@ -3,14 +3,15 @@
 //! * Every row is checked; one that is no part of a catalogue fails the reading and is named.
 //! * With replicas it is read from the first that has seen every change that the primary has; one that has not within
 //!   half a second, or fails, is skipped with a warning.
-//! * A supply's bidders come as one row: rows are what costs time here.
+//! * Rows come aggregated, many in one: rows are what costs time here.
 
 use crate::Snapshot;
-use crate::build::{BidderRow, Rows, SupplyRow};
+use crate::build::Rows;
 use crate::database::{Database, Dialect, Server, plain};
 use anyhow::{Result, anyhow};
-use sqlx::any::AnyRow;
-use sqlx::{Any, AnyConnection, Connection as _, Decode, Row as _, Transaction, Type};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection as _, Transaction};
 use std::time::Duration;
 use tracing::warn;
 
@@ -72,68 +73,80 @@ async fn rows(connection: &mut AnyConnection, dialect: Dialect) -> Result<Rows> 
     };
     let mut transaction = connection.begin_with(begin).await.map_err(failed)?;
     let rows = Rows {
-        bidders: bidders(&mut transaction).await?,
-        supplies: supplies(&mut transaction).await?,
+        bidders: table(&mut transaction, dialect, "bidders", "no, id, country, simulation").await?,
+        supplies: table(&mut transaction, dialect, "supplies", "no, id, auction, bid_floor_micros").await?,
         links: links(&mut transaction, dialect).await?,
     };
     transaction.commit().await.map_err(failed)?;
     Ok(rows)
 }
 
-async fn bidders(transaction: &mut Transaction<'_, Any>) -> Result<Vec<BidderRow>> {
-    let rows = sqlx::query("SELECT no, id, country, simulation FROM bidders").fetch_all(&mut **transaction);
-    let row = |row: AnyRow| {
-        let no = field(&row, 0, "bidders", "no")?;
-        let column = |name| move |_| anyhow!("bidders, no {no}: {name} is not text");
-        Ok(BidderRow {
-            no,
-            id: row.try_get(1).map_err(column("id"))?,
-            country: row.try_get(2).map_err(column("country"))?,
-            simulation: row.try_get(3).map_err(column("simulation"))?,
-        })
-    };
-    rows.await.map_err(failed)?.into_iter().map(row).collect()
-}
-
-async fn supplies(transaction: &mut Transaction<'_, Any>) -> Result<Vec<SupplyRow>> {
-    let rows =
-        sqlx::query("SELECT no, id, auction, bid_floor_micros FROM supplies").fetch_all(&mut **transaction);
-    let row = |row: AnyRow| {
-        let no = field(&row, 0, "supplies", "no")?;
-        let column = |name, kind| move |_| anyhow!("supplies, no {no}: {name} is not {kind}");
-        Ok(SupplyRow {
-            no,
-            id: row.try_get(1).map_err(column("id", "text"))?,
-            auction: row.try_get(2).map_err(column("auction", "text"))?,
-            bid_floor_micros: row.try_get(3).map_err(column("bid_floor_micros", "a whole number"))?,
-        })
-    };
-    rows.await.map_err(failed)?.into_iter().map(row).collect()
-}
-
-/// Each supply's number and its bidders' numbers, with commas.
-async fn links(transaction: &mut Transaction<'_, Any>, dialect: Dialect) -> Result<Vec<(i64, String)>> {
-    let rows = sqlx::query(match dialect {
-        Dialect::Sqlite => "SELECT supply_no, group_concat(bidder_no) FROM supply_bidders GROUP BY supply_no",
-        Dialect::Postgres => {
-            "SELECT supply_no, string_agg(CAST(bidder_no AS text), ',') FROM supply_bidders GROUP BY supply_no"
-        }
-    });
-    let row = |row: AnyRow| {
-        Ok((field(&row, 0, "supply_bidders", "supply_no")?, field(&row, 1, "supply_bidders", "bidder_no")?))
-    };
-    rows.fetch_all(&mut **transaction).await.map_err(failed)?.into_iter().map(row).collect()
-}
-
-fn field<'r, T: Decode<'r, Any> + Type<Any>>(
-    row: &'r AnyRow,
-    at: usize,
+/// The rows of `table` as JSON, by the hundred, since each row of an answer costs more than its content.
+async fn table<T: DeserializeOwned>(
+    transaction: &mut Transaction<'_, Any>,
+    dialect: Dialect,
     table: &str,
-    name: &str,
-) -> Result<T> {
-    row.try_get(at).map_err(|_| anyhow!("{table}: a {name} is no number"))
+    columns: &str,
+) -> Result<Vec<T>> {
+    let query = match dialect {
+        Dialect::Sqlite => {
+            format!("SELECT json_group_array(json_array({columns})) FROM {table} GROUP BY no / 256")
+        }
+        Dialect::Postgres => {
+            format!(
+                "SELECT CAST(json_agg(json_build_array({columns})) AS text) FROM {table} GROUP BY no / 256"
+            )
+        }
+    };
+    let chunks = sqlx::query_scalar::<_, String>(AssertSqlSafe(query)).fetch_all(&mut **transaction).await;
+    let mut rows = Vec::new();
+    for chunk in chunks.map_err(failed)? {
+        match serde_json::from_str::<Vec<T>>(&chunk) {
+            Ok(chunk) => rows.extend(chunk),
+            Err(error) => {
+                return Err(unreadable::<T>(table, &chunk).unwrap_or_else(|| anyhow!("{table}: {error}")));
+            }
+        }
+    }
+    Ok(rows)
 }
 
+/// The first row of `chunk` that cannot be read, by its number.
+fn unreadable<T: DeserializeOwned>(table: &str, chunk: &str) -> Option<anyhow::Error> {
+    let rows: Vec<Value> = serde_json::from_str(chunk).ok()?;
+    rows.into_iter().find_map(|row| {
+        let no = row[0].clone();
+        serde_json::from_value::<T>(row).err().map(|error| anyhow!("{table}, no {no}: {error}"))
+    })
+}
+
+/// Each supply's number, and its bidders' numbers with commas. All numbers, so that signs can part them.
+async fn links(transaction: &mut Transaction<'_, Any>, dialect: Dialect) -> Result<Vec<(i64, String)>> {
+    let query = match dialect {
+        Dialect::Sqlite => {
+            "SELECT group_concat(supply_no || ':' || list, ';') FROM
+             (SELECT supply_no, group_concat(bidder_no) AS list FROM supply_bidders GROUP BY supply_no)
+             GROUP BY supply_no / 256"
+        }
+        Dialect::Postgres => {
+            "SELECT string_agg(supply_no || ':' || list, ';') FROM
+             (SELECT supply_no, string_agg(CAST(bidder_no AS text), ',') AS list FROM supply_bidders
+              GROUP BY supply_no) AS lists
+             GROUP BY supply_no / 256"
+        }
+    };
+    let chunks =
+        sqlx::query_scalar::<_, String>(query).fetch_all(&mut **transaction).await.map_err(failed)?;
+    let supply = |part: &str| {
+        let (supply, list) = part.split_once(':').unwrap_or((part, ""));
+        let supply =
+            supply.parse().map_err(|_| anyhow!("supply_bidders: supply_no {supply:?} is no number"))?;
+        Ok((supply, list.to_owned()))
+    };
+    chunks.iter().flat_map(|chunk| chunk.split(';')).map(supply).collect()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
 fn failed(error: sqlx::Error) -> anyhow::Error {
     anyhow!("cannot read the catalogue: {}", plain(&error))
 }

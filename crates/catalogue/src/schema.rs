@@ -21,7 +21,7 @@ use sqlx::migrate::{Migrate as _, MigrateError, Migration, MigrationType, Migrat
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, SqlSafeStr as _};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
@@ -239,7 +239,7 @@ pub async fn state(db: &Database, migrations: &Migrations) -> Result<State> {
 
 /// Brings the schema up to `target`; there already, nothing happens. Gives the state after.
 pub async fn upgrade(db: &Database, migrations: &Migrations, target: Target) -> Result<State> {
-    let _lock = lock(db).await?;
+    let _lock = db.lock().await?;
     let to = target.above(migrations, applied(db).await?)?;
     let mut connection = db.open().await?;
     let migrator = migrations.migrator(db.dialect());
@@ -251,7 +251,7 @@ pub async fn upgrade(db: &Database, migrations: &Migrations, target: Target) -> 
 
 /// Takes the schema down to `target`. Gives the state after.
 pub async fn downgrade(db: &Database, migrations: &Migrations, target: Target) -> Result<State> {
-    let _lock = lock(db).await?;
+    let _lock = db.lock().await?;
     let to = target.below(migrations, applied(db).await?)?;
     let mut connection = db.open().await?;
     let migrator = migrations.migrator(db.dialect());
@@ -298,22 +298,6 @@ async fn applied(db: &Database) -> Result<Option<Revision>> {
     };
     let read = read.await;
     read.map_err(|error| anyhow!("cannot read the revision of {}: {}", db.shown(), plain(&error)))
-}
-
-/// On SQLite, the sole right to change the schema, until dropped: sqlx has no lock there.
-async fn lock(db: &Database) -> Result<Option<File>> {
-    let Some(file) = db.file() else {
-        return Ok(None);
-    };
-    let mut path = file.as_os_str().to_owned();
-    path.push(".lock");
-    let shown = Path::new(&path).display().to_string();
-    let locked = tokio::task::spawn_blocking(move || {
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
-        file.lock()?;
-        Ok::<_, std::io::Error>(file)
-    });
-    locked.await?.map(Some).with_context(|| format!("cannot lock {shown}"))
 }
 
 fn explain(error: MigrateError) -> anyhow::Error {

@@ -61,13 +61,20 @@ pub struct Freshness {
 pub struct Live {
     snapshot: ArcSwap<Snapshot>,
     freshness: Mutex<Freshness>,
+    /// Snapshots that a core may still hold. Kept so that none of them gives a large one's memory back: that takes
+    /// milliseconds, and an auction would wait for it.
+    retired: Mutex<Vec<Arc<Snapshot>>>,
 }
 
 impl Live {
     /// Puts the first snapshot in force.
     pub fn new(snapshot: Snapshot) -> Self {
         let freshness = Freshness { confirmed_at: Instant::now(), trouble: None };
-        Self { snapshot: ArcSwap::from_pointee(snapshot), freshness: Mutex::new(freshness) }
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            freshness: Mutex::new(freshness),
+            retired: Mutex::default(),
+        }
     }
 
     /// The pointer to the snapshot in force, for per-core caching.
@@ -82,13 +89,18 @@ impl Live {
 
     /// Puts another snapshot in force, for every request that has not looked its supply up yet.
     pub fn swap(&self, snapshot: Snapshot) {
-        self.snapshot.store(Arc::new(snapshot));
+        let retired = self.snapshot.swap(Arc::new(snapshot));
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(retired);
         self.confirm();
     }
 
     /// Notes that the snapshot in force is what the database holds now.
     pub fn confirm(&self) {
         self.set_freshness(Freshness { confirmed_at: Instant::now(), trouble: None });
+        self.retired
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|snapshot| Arc::strong_count(snapshot) > 1);
     }
 
     /// Notes that the database could not be read, or that what it holds is no catalogue; the snapshot stays in force.
@@ -104,5 +116,24 @@ impl Live {
 
     fn set_freshness(&self, freshness: Freshness) {
         *self.freshness.lock().unwrap_or_else(PoisonError::into_inner) = freshness;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retired_snapshot_is_freed_by_the_watcher_and_not_by_its_last_reader() {
+        let live = Live::new(Snapshot::new(1, 0, vec![]));
+        let read = live.snapshot();
+        let watched = Arc::downgrade(&read);
+        live.swap(Snapshot::new(2, 0, vec![]));
+        live.confirm();
+        drop(read);
+        assert!(watched.upgrade().is_some(), "the reader's drop frees nothing");
+        live.confirm();
+        assert!(watched.upgrade().is_none(), "the watcher's next look does");
+        assert_eq!(live.snapshot().revision(), 2);
     }
 }

@@ -234,9 +234,11 @@ impl Watcher<'_> {
         let row = match timeout(LOOK_TIMEOUT, sqlx::raw_sql(query).fetch_one(connection)).await {
             Ok(Ok(row)) => row,
             Ok(Err(error)) => {
-                // A missing table, of a schema gone down, is no reason to call again; anything else may be.
-                let kind = if matches!(error, sqlx::Error::Database(_)) { Kind::Schema } else { Kind::Away };
-                self.connection = None;
+                self.seen = None;
+                let kind = if is_missing_table(&error) { Kind::Schema } else { Kind::Away };
+                if kind == Kind::Away {
+                    self.connection = None;
+                }
                 return Err(kind.because(format!("the catalogue could not be looked at: {}", plain(&error))));
             }
             Err(_) => {
@@ -249,6 +251,12 @@ impl Watcher<'_> {
             Kind::Schema.because(format!("the catalogue could not be looked at: {}", plain(&error)))
         })
     }
+}
+
+/// SQLite's generic error, or PostgreSQL's class of errors in a statement, which is sound where the tables are there.
+fn is_missing_table(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "1" || code.starts_with("42"))
 }
 
 /// What tells a file from another that was put in its place.

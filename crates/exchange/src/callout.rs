@@ -1,7 +1,7 @@
 //! Callout: every invited bidder is asked at once, and this is the only room of an auction that waits.
 //!
 //! * Units: latencies in nanoseconds, measured from the moment the request had been read.
-//! * Bound: an answer is ready [`MARGIN`] before tmax, because writing it takes time too and a timer is late by up to a
+//! * Bound: an answer is ready `MARGIN` before tmax, because writing it takes time too and a timer is late by up to a
 //!   millisecond; with a tmax not over the margin nobody waits.
 
 use auction::{Answer, Answers, Bid, Chance, Invitations, Opportunity};

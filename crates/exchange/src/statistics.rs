@@ -3,7 +3,7 @@
 //! * Writers: each core counts on its own; a counter has one writer and needs no atomic addition.
 //! * Readers: [`Statistics::report`] sums all cores. A counter is stored before its auction's answer leaves, so a reader
 //!   sees every auction that was answered before it asked.
-//! * Growth: a core has a [`Block`] for each supply it has held an auction for; an auction touches one block, whatever
+//! * Growth: a core has a block for each supply it has held an auction for; an auction touches one block, whatever
 //!   the number of supplies. When a supply changes its bidders, its counts move to a new block.
 //! * Locks: a core takes its own lock when it meets a supply for the first time, and never again for that supply.
 

@@ -30,6 +30,12 @@ fn both_forms_of_a_supply_are_taken() {
 }
 
 #[test]
+fn the_demo_is_a_catalogue() {
+    let file = File::parse("demo", crate::DEMO.as_bytes().to_vec()).unwrap();
+    assert!(file.supplies() > 0 && file.mentions.is_empty());
+}
+
+#[test]
 fn every_problem_is_listed_with_its_place() {
     check(
         "{\"supplies\": {\n  \"s1\": [\"b1\", \"b1\", 7],\n  \"s1\": [],\n  \"é\": {\"bidder\": [], \"auction\": \"third\"}\n},\n\

@@ -104,7 +104,7 @@ fn plan_table(before: &Table, after: &Table, changes: &mut Vec<Change>, refusals
     for column in before.columns.iter().filter(|column| after.column(&column.name).is_none()) {
         match column.cannot_be_added(before) {
             Some(why) => {
-                refusals.push(format!("{table}.{} is dropped, and there is no way back: {why}", column.name))
+                refusals.push(format!("{table}.{} is dropped, and there is no way back: {why}", column.name));
             }
             None => {
                 let Change { up, down } = add(table, column);

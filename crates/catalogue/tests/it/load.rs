@@ -1,6 +1,6 @@
 use crate::proxy::{Cut, proxy};
 use crate::scratch::{Scratch, shown, with_database};
-use catalogue::{Database, File, Loaded, generate, load};
+use catalogue::{Database, File, Loaded, Snapshot, generate, load};
 
 const FIRST: &str = r#"{"supplies":{"s1":["b1","b2"],"s2":{"bidders":["b2"],"auction":"second_price","bid_floor":0.1}},
     "bidders":{"b1":{"country":"USA"},"b2":{"country":"GB","simulation":{"no_bid_probability":0.2}}}}"#;
@@ -111,21 +111,28 @@ async fn loads_at_once_are_held_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn a_generated_file_loads_and_tells_how_far_it_is() {
+async fn a_large_file_loads_tells_how_far_it_is_and_leaves_the_foreign_keys_in_place() {
     let mut text = Vec::new();
-    generate(6_000, 300, 7, &mut text, &mut |_, _| {}).unwrap();
+    generate(15_000, 300, 7, &mut text, &mut |_, _| {}).unwrap();
     let file = File::parse("f", text).unwrap();
     for scratch in Scratch::both().await {
         let mut steps: Vec<(String, u64, u64)> = Vec::new();
         let mut progress = |step: &str, done, total| steps.push((step.to_owned(), done, total));
         let loaded = load(&scratch.db, &file, &mut progress).await.unwrap();
-        assert_eq!(loaded, Loaded { supplies_new: 6_000, bidders_new: 300, ..Loaded::default() });
+        assert_eq!(loaded, Loaded { supplies_new: 15_000, bidders_new: 300, ..Loaded::default() });
         for name in ["staging bidders", "staging supplies", "writing changes"] {
             let last = steps.iter().rfind(|(step, ..)| step == name).unwrap();
             assert_eq!(last.1, last.2, "{last:?}");
         }
-        assert_eq!(scratch.read().await.supplies().len(), 6_000);
+        assert!(links(&scratch.read().await) > 100_000);
+        scratch.sql("DELETE FROM bidders WHERE no < 200").await;
+        let left = links(&scratch.read().await);
+        assert!((1..100_000).contains(&left), "{left} links are left");
     }
+}
+
+fn links(snapshot: &Snapshot) -> usize {
+    snapshot.supplies().iter().map(|supply| supply.bidders().len()).sum()
 }
 
 #[tokio::test]

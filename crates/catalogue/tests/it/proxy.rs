@@ -49,7 +49,7 @@ async fn carry(
                 server.write_all(bytes).await?;
                 if now {
                     // The answer shows that it is committed; nobody else sees it.
-                    server.read(&mut answered).await?;
+                    let _ = server.read(&mut answered).await?;
                     return Ok(());
                 }
             }

@@ -1,6 +1,6 @@
 use crate::scratch::{Scratch, head};
-use catalogue::Dialect;
 use catalogue::schema::{DECLARED, Migrations, State, Target, downgrade, revision, state, upgrade};
+use catalogue::{Database, Dialect};
 use sqlx::{AnyConnection, Connection as _};
 use std::fs;
 
@@ -46,16 +46,23 @@ async fn up_then_down_returns_to_the_schema_before() {
 }
 
 #[tokio::test]
-async fn instances_that_upgrade_at_once_all_succeed() {
-    for scratch in Scratch::bare().await {
-        let upgrades: Vec<_> = (0..6)
-            .map(|_| {
-                let db = scratch.db.clone();
-                tokio::spawn(async move { upgrade(&db, &head(), Target::Head).await })
+async fn instances_that_start_and_upgrade_at_once_all_succeed() {
+    let [sqlite, postgres] = Scratch::bare().await;
+    let fresh = format!("sqlite:{}/fresh.sqlite", sqlite.dir.path().display());
+    for url in [&fresh, &postgres.url] {
+        let instance = || {
+            let url = url.clone();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(async {
+                    let db = Database::connect(&url, &[]).await?;
+                    upgrade(&db, &head(), Target::Head).await
+                })
             })
-            .collect();
-        for done in upgrades {
-            let at = done.await.unwrap().unwrap();
+        };
+        let instances: Vec<_> = (0..6).map(|_| instance()).collect();
+        for done in instances {
+            let at = done.join().unwrap().unwrap();
             assert!(matches!(at, State::Head(_)), "{at}");
         }
     }

