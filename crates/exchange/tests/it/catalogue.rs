@@ -3,7 +3,7 @@
 use crate::catalogues::{constant, constants, usual};
 use crate::client::{Connection, any_bid, bid_body};
 use crate::database::on_both;
-use crate::server::{Home, Server, eventually, said};
+use crate::server::{AtEnd, Home, Server, eventually, said};
 use serde_json::json;
 use std::io::Write;
 use std::process::Stdio;
@@ -33,10 +33,11 @@ fn a_load_is_visible_within_a_second_and_fails_no_auction() {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             let hammers: Vec<_> = (0..2).map(|_| scope.spawn(|| hammer(&server, &stop))).collect();
+            let rounds = AtEnd(|| stop.store(true, Ordering::Relaxed));
             for round in 0..5 {
                 let id = format!("new{round}");
                 let catalogue = json!({"supplies": {id.as_str(): ["b", "c"]},
-                    "bidders": {"c": constant(0, 0.1 * f64::from(round + 1))}});
+                    "bidders": {"c": constant(0, f64::from(round + 1) / 10.0)}});
                 server.home.load(&catalogue).done();
                 let loaded_at = Instant::now();
                 let mut connection = server.connect();
@@ -47,7 +48,7 @@ fn a_load_is_visible_within_a_second_and_fails_no_auction() {
                 assert!(took < Duration::from_secs(1), "{took:?} on {}", server.ready);
                 assert!(server.supplies().contains(&id));
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(rounds);
             for hammer in hammers {
                 let (held, failed) = hammer.join().unwrap();
                 assert!(held > 0 && failed.is_empty(), "{} of {held}: {:?}", failed.len(), failed.first());

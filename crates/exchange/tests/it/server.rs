@@ -52,6 +52,15 @@ impl Drop for Quiet {
     }
 }
 
+/// Does it when dropped, so that other threads learn of the end of a test that fails, too.
+pub(crate) struct AtEnd<F: Fn()>(pub(crate) F);
+
+impl<F: Fn()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 /// What a command said.
 #[derive(Debug)]
 pub(crate) struct Said {

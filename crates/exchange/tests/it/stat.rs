@@ -2,7 +2,7 @@
 
 use crate::catalogues::constant;
 use crate::client::{bid_body, micros};
-use crate::server::{Home, Server};
+use crate::server::{AtEnd, Home, Server};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -117,12 +117,12 @@ fn a_reader_sees_every_auction_that_was_answered_before_it_asked() {
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
+                let _end = AtEnd(|| _ = writers.fetch_sub(1, Ordering::SeqCst));
                 let mut connection = server.connect();
                 for _ in 0..200 {
                     connection.bid(bid_body("supply1", "192.0.2.1"));
                     answered.fetch_add(1, Ordering::SeqCst);
                 }
-                writers.fetch_sub(1, Ordering::SeqCst);
             });
         }
         for _ in 0..2 {
