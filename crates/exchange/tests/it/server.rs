@@ -1,0 +1,340 @@
+//! The program under test: a home of its own, the commands run in it, and the server started from it.
+
+use crate::catalogues;
+use crate::client::{Answer, Connection, JSON};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longer than any condition takes to come true.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for the condition; fails if it never comes true.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < until, "never: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// How many homes there are; -1 while somebody has the machine alone.
+static HOMES: Mutex<i32> = Mutex::new(0);
+static HOMES_CHANGED: Condvar = Condvar::new();
+
+fn homes() -> MutexGuard<'static, i32> {
+    HOMES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While it lives, no other test runs: for what is measured by the clock.
+pub(crate) struct Quiet;
+
+impl Quiet {
+    pub(crate) fn wait() -> Self {
+        let mut homes = HOMES_CHANGED.wait_while(homes(), |n| *n != 0).unwrap();
+        *homes = -1;
+        Self
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        *homes() = 0;
+        HOMES_CHANGED.notify_all();
+    }
+}
+
+/// Does it when dropped, so that other threads learn of the end of a test that fails, too.
+pub(crate) struct AtEnd<F: Fn()>(pub(crate) F);
+
+impl<F: Fn()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) ok: bool,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    /// Its output, after checking that it did what it was asked.
+    #[track_caller]
+    pub(crate) fn done(self) -> String {
+        assert!(self.ok, "{self:?}");
+        self.out
+    }
+
+    /// The one line of its error, after checking that it is one.
+    #[track_caller]
+    pub(crate) fn one_line_error(&self) -> &str {
+        assert!(!self.ok, "{self:?}");
+        assert_eq!(self.err.trim_end().lines().count(), 1, "{self:?}");
+        self.err.trim_end()
+    }
+}
+
+/// A directory with the settings of one test, and every command's working directory.
+pub(crate) struct Home {
+    dir: TempDir,
+    variables: Vec<(String, String)>,
+    counted: bool,
+}
+
+impl Home {
+    /// A home without a catalogue.
+    pub(crate) fn empty() -> Self {
+        let mut homes = HOMES_CHANGED.wait_while(homes(), |n| *n < 0).unwrap();
+        *homes += 1;
+        Self { dir: tempfile::tempdir().unwrap(), variables: Vec::new(), counted: true }
+    }
+
+    /// A home for somebody who has the machine alone.
+    pub(crate) fn empty_in(_: &Quiet) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), variables: Vec::new(), counted: false }
+    }
+
+    /// With a setting of the environment.
+    #[must_use]
+    pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// With this catalogue loaded.
+    #[must_use]
+    pub(crate) fn with(self, catalogue: &Value) -> Self {
+        self.run(&["db", "upgrade"]).done();
+        self.load(catalogue).done();
+        self
+    }
+
+    /// With the usual catalogue.
+    #[must_use]
+    pub(crate) fn usual(self) -> Self {
+        self.with(&catalogues::usual())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.path("bourse-data")
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The program with these arguments, in this home and with nothing of the caller's settings.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bourse"));
+        let foreign = std::env::vars_os().map(|(name, _)| name);
+        foreign.filter(|name| name.to_string_lossy().starts_with("BOURSE_")).for_each(|name| {
+            command.env_remove(name);
+        });
+        command.env("BOURSE_RATE_LIMIT_REQUESTS", "0").envs(self.variables.iter().cloned());
+        command.args(args).current_dir(self.dir.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        said(self.command(args))
+    }
+
+    /// Loads a catalogue.
+    pub(crate) fn load(&self, catalogue: &Value) -> Said {
+        let file = self.write("catalogue.json", catalogue.to_string());
+        self.run(&["load-data", "-i", file.to_str().unwrap()])
+    }
+
+    /// Starts the server.
+    pub(crate) fn serve(self) -> Server {
+        self.serve_with(&[])
+    }
+
+    /// Starts the server with more flags.
+    pub(crate) fn serve_with(self, flags: &[&str]) -> Server {
+        let args = [&["serve", "--listen", "127.0.0.1:0"], flags].concat();
+        let mut child = self.command(&args).spawn().expect("a process");
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = child.stderr.take().unwrap();
+        let logged = thread::spawn({
+            let log = Arc::clone(&log);
+            move || collect(stderr, &log)
+        });
+        let lines = lines_of(child.stdout.take().unwrap());
+        let mut server =
+            Server { child, home: self, address: ([127, 0, 0, 1], 0).into(), ready: String::new(), log };
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => server.ready = line,
+            Err(_) => {
+                server.kill();
+                logged.join().unwrap();
+                panic!("not started: {}", server.log());
+            }
+        }
+        let address = server.ready.split("http://").nth(1).and_then(|rest| rest.split([' ', '/']).next());
+        server.address = address.and_then(|address| address.parse().ok()).expect(&server.ready);
+        server
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if self.counted {
+            *homes() -= 1;
+            HOMES_CHANGED.notify_all();
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn said(mut command: Command) -> Said {
+    let output = command.output().expect("a process");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Said { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn collect(mut from: impl Read, into: &Mutex<String>) {
+    let mut buffer = [0; 8192];
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
+        into.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..n]));
+    }
+}
+
+fn lines_of(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        // Lines nobody waits for are read all the same, so that the server can write them.
+        BufReader::new(from).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
+    });
+    receiver
+}
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) home: Home,
+    pub(crate) address: SocketAddr,
+    /// The line it said when it was ready.
+    pub(crate) ready: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// A server with the usual catalogue and no rate limit.
+    pub(crate) fn usual() -> Self {
+        Home::empty().usual().serve()
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.connect().request(method, path, headers, body)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[], b"")
+    }
+
+    /// The page's JSON.
+    pub(crate) fn json(&self, path: &str) -> Value {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        answer.json()
+    }
+
+    pub(crate) fn bid(&self, body: impl AsRef<[u8]>) -> Answer {
+        self.request("POST", "/bid", JSON, body.as_ref())
+    }
+
+    /// Ids of /supplies, in its order.
+    pub(crate) fn supplies(&self) -> Vec<String> {
+        let supplies = self.json("/supplies");
+        supplies.as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+    }
+
+    /// How it ended; waits for it.
+    pub(crate) fn exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the server ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Ends it by SIGTERM and gives its home back.
+    pub(crate) fn stop(mut self) -> Home {
+        self.signal("TERM");
+        assert_eq!(self.exit().code(), Some(0), "{}", self.log());
+        std::mem::replace(
+            &mut self.home,
+            Home { dir: tempfile::tempdir().unwrap(), variables: Vec::new(), counted: false },
+        )
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("the server's log, up to its last lines:\n{}", tail(&self.log()));
+        }
+    }
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+/// Every file under `dir`, whole.
+pub(crate) fn files_under(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files_under(&path)
+            } else {
+                vec![(path.clone(), std::fs::read(&path).unwrap_or_default())]
+            }
+        })
+        .collect()
+}
