@@ -36,6 +36,14 @@ impl std::error::Error for DecimalError {}
 ///
 /// Takes JSON's grammar (`0.83`, `2e2`, `-0`); `-0` is zero. `200.0` and `2e2` are whole numbers, as in JSON Schema.
 pub fn scaled(text: &str, places: u32) -> Result<u64, DecimalError> {
+    // The usual whole number needs none of the below.
+    if places == 0
+        && (1..=18).contains(&text.len())
+        && !text.starts_with('0')
+        && text.bytes().all(|b| b.is_ascii_digit())
+    {
+        return text.parse().map_err(|_| DecimalError::TooLarge);
+    }
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),

@@ -19,6 +19,20 @@ pub enum Clock {
     Real,
 }
 
+/// A way to ask bidders.
+pub trait Callout {
+    /// Asks every invited bidder at once and writes their replies and bids into `answers`, which it clears first. Ends
+    /// before tmax has passed since `received_at`.
+    fn ask(
+        &self,
+        opportunity: &Opportunity<'_>,
+        invitations: &Invitations<'_>,
+        chance: Chance,
+        received_at: Instant,
+        answers: &mut Answers,
+    ) -> impl Future<Output = ()>;
+}
+
 /// Asks bidders that exist only as a profile.
 #[derive(Debug, Clone, Copy)]
 pub struct Simulated {
@@ -26,10 +40,9 @@ pub struct Simulated {
     pub clock: Clock,
 }
 
-impl Simulated {
-    /// Writes a reply of every invited bidder into `answers`, with a bid for every imp of those that bid.
-    pub async fn ask(
-        self,
+impl Callout for Simulated {
+    async fn ask(
+        &self,
         opportunity: &Opportunity<'_>,
         invitations: &Invitations<'_>,
         chance: Chance,

@@ -184,12 +184,9 @@ pub fn generate_data(output: &Path, supplies: u32, bidders: u32, seed: Option<u6
     }
     let shown = output.display();
     let cannot = || format!("{shown} cannot be written; name another file with -o");
-    // Beside the file and renamed onto it: an interrupted run leaves what was there.
-    let beside = output.with_extension("partial");
-    let mut out = BufWriter::new(fs::File::create(&beside).with_context(cannot)?);
+    let mut out = BufWriter::new(fs::File::create(output).with_context(cannot)?);
     catalogue::generate(supplies, bidders, seed, &mut out, &mut show).with_context(cannot)?;
     out.flush().with_context(cannot)?;
-    fs::rename(&beside, output).with_context(cannot)?;
     progress.finish();
     println!("wrote {shown}: {supplies} supplies, {bidders} bidders, seed {seed}");
     Ok(())

@@ -1,8 +1,9 @@
 //! The order of one auction, and nothing else: limiter → snapshot → invite → callout → clearing → record.
 //!
-//! Serving, simulating and replaying walk through the same rooms here; each brings its own clock, callout and seed.
+//! Whoever holds auctions walks through the same rooms here and brings its own callout, seed and use of the record: a
+//! door makes an answer of it.
 
-use crate::callout::Simulated;
+use crate::callout::{Callout, Simulated};
 use crate::limiter::{Limiter, Verdict};
 use crate::log;
 use crate::statistics::{Statistics, Tally};
@@ -22,7 +23,7 @@ pub struct Exchange {
     pub catalogue: Arc<Live>,
     /// None: no limit.
     pub limiter: Option<Limiter>,
-    /// How bidders are asked.
+    /// How simulated bidders are asked.
     pub callout: Simulated,
     /// What was counted.
     pub statistics: Statistics,
@@ -102,6 +103,7 @@ impl Desk {
     /// when the request had been read.
     pub async fn hold<T>(
         &self,
+        callout: &impl Callout,
         opportunity: &Opportunity<'_>,
         address: IpAddr,
         received_at: Instant,
@@ -119,7 +121,7 @@ impl Desk {
         let id = AuctionId { seed: exchange.seed, sequence: exchange.next.fetch_add(1, Ordering::Relaxed) };
         let chance = Chance::new(id.seed, id.sequence);
         let (mut answers, mut clearing) = self.papers.borrow_mut().pop().unwrap_or_default();
-        exchange.callout.ask(opportunity, &invitations, chance, received_at, &mut answers).await;
+        callout.ask(opportunity, &invitations, chance, received_at, &mut answers).await;
 
         offer(opportunity, supply, &mut clearing);
         clear(&mut clearing, &answers.bids, chance);

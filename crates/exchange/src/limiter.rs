@@ -38,6 +38,12 @@ pub struct Limit {
     pub when_full: WhenFull,
 }
 
+impl Limit {
+    const fn addresses_max_per_shard(&self) -> usize {
+        self.addresses_max.div_ceil(SHARDS)
+    }
+}
+
 /// The limiter's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -146,6 +152,8 @@ impl Address {
 struct Table {
     words: Box<[u64]>,
     used: usize,
+    /// The latest time seen: two cores may bring theirs in the other order, and none may undo what was decided on it.
+    latest_us: u64,
     /// While the bound is reached: when the first address leaves. Nobody is looked for before.
     full_until_us: u64,
 }
@@ -167,10 +175,11 @@ impl Table {
         now_us: u64,
         rehash: impl Fn(u64, bool) -> u64,
     ) -> Verdict {
+        let now_us = self.no_earlier(now_us);
         let width = 1 + limit.requests as usize;
         match self.find(width, address, hash) {
             Some((at, true)) => return Self::pass(&mut self.words[at..at + width], limit, address, now_us),
-            Some((at, false)) if self.has_room(width) => {
+            Some((at, false)) if self.has_room(limit) => {
                 self.used += 1;
                 return Self::pass(&mut self.words[at..at + width], limit, address, now_us);
             }
@@ -215,13 +224,17 @@ impl Table {
         ((u128::from(hash << 10) * slots as u128) >> 64) as usize
     }
 
-    fn has_room(&self, width: usize) -> bool {
-        (self.used + 1) * 8 <= self.words.len() / width * 7
+    fn has_room(&self, limit: &Limit) -> bool {
+        let slots = self.words.len() / (1 + limit.requests as usize);
+        (self.used + 1) * 8 <= slots * 7 && self.used < limit.addresses_max_per_shard()
+    }
+
+    fn no_earlier(&mut self, now_us: u64) -> u64 {
+        self.latest_us = self.latest_us.max(now_us);
+        self.latest_us
     }
 
     fn pass(slot: &mut [u64], limit: &Limit, address: Address, now_us: u64) -> Verdict {
-        // Two cores may bring their times in the other order: an address never goes back in time.
-        let now_us = if slot[1] == 0 { now_us } else { now_us.max(stamped_us(slot[1])) };
         let oldest = slot[limit.requests as usize];
         if oldest != 0 {
             let passed_us = now_us - stamped_us(oldest);
@@ -250,7 +263,7 @@ impl Table {
             alive += 1;
             first_leaves_us = first_leaves_us.min(stamped_us(slot[1]) + limit.window_us);
         }
-        if alive >= limit.addresses_max.div_ceil(SHARDS) {
+        if alive >= limit.addresses_max_per_shard() {
             return Some(first_leaves_us);
         }
         self.rebuild(limit, alive + 1, now_us, rehash);
@@ -258,8 +271,9 @@ impl Table {
     }
 
     fn shrink(&mut self, limit: &Limit, now_us: u64, rehash: impl Fn(u64, bool) -> u64) {
+        let now_us = self.no_earlier(now_us);
         let alive = Self::alive(&self.words, limit, now_us).count();
-        if alive * 2 < self.used {
+        if alive * 4 < self.used * 3 {
             self.rebuild(limit, alive, now_us, &rehash);
         }
     }

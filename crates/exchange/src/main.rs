@@ -2,11 +2,13 @@
 //!
 //! `main` reads the command line and the settings, and hands over; every command is a room of its own.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use exchange::cli::{self, Cli, Command};
 use exchange::config::{Config, Settings};
 use exchange::{catalogue_commands, serve};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -42,15 +44,22 @@ fn settings(cli: &Cli) -> Result<Settings> {
     if let Command::Serve(serve) = &cli.command {
         flags.extend(serve.settings());
     }
-    let dotenv = match dotenvy::from_filename_iter(".env") {
-        Ok(pairs) => pairs.collect::<Result<_, _>>().map_err(|error| anyhow::anyhow!(".env: {error}"))?,
-        Err(_) => Vec::new(),
+    // This directory's only; dotenvy would look in those above it, too.
+    let dotenv = match std::fs::read(".env") {
+        Ok(text) => dotenvy::from_read_iter(&*text)
+            .collect::<Result<_, _>>()
+            .map_err(|error| anyhow!(".env: {error}"))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => bail!(".env: {error}"),
     };
     // A variable that is not UTF-8 is none of ours.
     let environment: Vec<_> = std::env::vars_os()
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
         .collect();
-    let named = environment.iter().find(|(name, value)| name == "BOURSE_CONFIG" && !value.is_empty());
-    let file = cli.global.config.clone().or_else(|| named.map(|(_, path)| path.into()));
+    let config = |pairs: &[(String, String)]| {
+        let named = pairs.iter().find(|(name, value)| name == "BOURSE_CONFIG" && !value.is_empty());
+        named.map(|(_, path)| PathBuf::from(path))
+    };
+    let file = cli.global.config.clone().or_else(|| config(&environment)).or_else(|| config(&dotenv));
     Settings::gather(file.as_deref(), dotenv, environment, flags)
 }

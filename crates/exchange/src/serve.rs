@@ -16,15 +16,16 @@ use crate::limiter::Limiter;
 use crate::log;
 use crate::metrics::Meters;
 use crate::statistics::Statistics;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use catalogue::Live;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
 
 /// Serves until a signal says otherwise.
 pub fn run(config: &Config) -> Result<()> {
@@ -33,29 +34,35 @@ pub fn run(config: &Config) -> Result<()> {
     let sockets = listen::bind(config.listen, config.workers)?;
     let address = sockets[0].local_addr().context("listen: the socket has no address")?;
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    control.block_on(async {
+    let served = control.block_on(async {
         let opened = catalogue_commands::open(config).await?;
         let site = Arc::new(site(config, &opened.live));
+        let mut signals = Signals::new()?;
         let cores = start_cores(&site, sockets)?;
         site.lifecycle.open();
         announce(config, &site, &opened, address);
 
-        let watching =
+        let mut watching =
             tokio::spawn(async move { catalogue::watch(opened.database, opened.schema, opened.live).await });
         let aging = tokio::spawn(age_limiter(Arc::clone(&site)));
-        wait_for_signal().await?;
-        info!("draining");
+        tokio::select! {
+            () = signals.next() => info!("draining"),
+            ended = &mut watching => warn!(?ended, "the catalogue is watched no more, draining"),
+        }
         site.lifecycle.drain(Instant::now() + config.http.drain_timeout);
         watching.abort();
         aging.abort();
         let joined = tokio::task::spawn_blocking(move || join(cores));
         tokio::select! {
             ended = joined => ended.context("the cores could not be awaited")??,
-            again = wait_for_signal() => again?,
+            () = signals.next() => warn!("stopped by a second signal"),
         }
         info!(auctions = site.exchange.auctions(), "stopped");
         Ok(())
-    })
+    });
+    // Whatever still runs there is not waited for: the cores have ended, or a second signal said not to.
+    control.shutdown_background();
+    served
 }
 
 fn site(config: &Config, live: &Arc<Live>) -> Site {
@@ -81,21 +88,33 @@ fn site(config: &Config, live: &Arc<Live>) -> Site {
         body_timeout: config.http.body_timeout,
         head_timeout: config.http.head_timeout,
         idle_timeout: config.http.idle_timeout,
-        connections_max_per_core: config.http.connections_max.div_ceil(config.workers),
+        connections_max: config.http.connections_max,
+        reports: Semaphore::new(REPORTS_MAX),
     }
 }
 
-/// A thread per core; each is named after it, so that `top -H` shows who works.
+/// How many long pages are written at once; beyond it is a 503.
+const REPORTS_MAX: usize = 4;
+
+/// A thread per core, each listening when this returns; each is named after it, so that `top -H` shows who works.
 fn start_cores(site: &Arc<Site>, sockets: Vec<std::net::TcpListener>) -> Result<Vec<JoinHandle<Result<()>>>> {
     let pages = pages::router(site);
+    let (listens, listening) = std::sync::mpsc::channel();
     let start = |(core, socket)| {
-        let (site, pages) = (Arc::clone(site), pages.clone());
+        let (site, pages, listens) = (Arc::clone(site), pages.clone(), listens.clone());
         std::thread::Builder::new()
             .name(format!("core-{core}"))
-            .spawn(move || listen::run(&site, core, pages, socket))
+            .spawn(move || listen::run(&site, core, pages, socket, &listens))
             .context("a core's thread cannot be started")
     };
-    sockets.into_iter().enumerate().map(start).collect()
+    let cores = sockets.into_iter().enumerate().map(start).collect::<Result<Vec<_>>>()?;
+    drop(listens);
+    if listening.iter().take(cores.len()).count() < cores.len() {
+        // One of them has ended: its error is the reason. The others end with the process.
+        join(cores.into_iter().filter(JoinHandle::is_finished).collect())?;
+        bail!("a core does not listen");
+    }
+    Ok(cores)
 }
 
 fn join(cores: Vec<JoinHandle<Result<()>>>) -> Result<()> {
@@ -105,10 +124,11 @@ fn join(cores: Vec<JoinHandle<Result<()>>>) -> Result<()> {
 /// The one line of the start, with the address that port 0 became.
 fn announce(config: &Config, site: &Site, opened: &Opened, address: std::net::SocketAddr) {
     let snapshot = site.exchange.catalogue.snapshot();
+    let empty = if snapshot.supplies().is_empty() { "; load supplies with `bourse load-data`" } else { "" };
     let catalogue = if opened.is_demo { "the demo catalogue, new in" } else { "the catalogue of" };
     println!(
         "bourse {} serves {catalogue} {} ({} supplies, {} bidders) on http://{address} with {} workers; \
-         try http://{address}/api/docs",
+         try http://{address}/api/docs{empty}",
         env!("CARGO_PKG_VERSION"),
         opened.database.shown(),
         snapshot.supplies().len(),
@@ -118,14 +138,25 @@ fn announce(config: &Config, site: &Site, opened: &Opened, address: std::net::So
     info!(seed = site.exchange.seed, revision = format!("{:016x}", snapshot.revision()), "ready");
 }
 
-async fn wait_for_signal() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that end a server; made once, so that none is lost between two waits.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
+        let interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
+        Ok(Self { terminate, interrupt })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Visits every shard once in ten seconds, a few at a time.

@@ -205,16 +205,25 @@ fn text_of(key: &str, value: &toml::Value, path: &Path) -> Result<String> {
     text.with_context(|| format!("{key} ({}): a {} is not taken here", path.display(), value.type_str()))
 }
 
-/// Every URL of a list, each without its password.
+/// Every URL of a list, each without its password, be it before the host or among the parameters.
 fn masked(urls: &str) -> String {
-    let one = |url: &str| match url
-        .split_once("://")
-        .and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?)))
-    {
-        Some((scheme, (user, host))) if user.contains(':') => {
-            format!("{scheme}://{}:***@{host}", user.split(':').next().unwrap_or_default())
-        }
-        _ => url.to_owned(),
+    let one = |url: &str| {
+        let (place, parameters) = url.split_once('?').map_or((url, None), |(place, p)| (place, Some(p)));
+        let shown =
+            match place.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
+                Some((scheme, (user, host))) => {
+                    let name = user.split(':').next().unwrap_or_default();
+                    let secret = if user.contains(':') { ":***" } else { "" };
+                    format!("{scheme}://{name}{secret}@{host}")
+                }
+                None => place.to_owned(),
+            };
+        let parameter = |parameter: &str| match parameter.split_once('=') {
+            Some((name, _)) if name.contains("password") => format!("{name}=***"),
+            _ => parameter.to_owned(),
+        };
+        let parameters = parameters.map(|p| p.split('&').map(parameter).collect::<Vec<_>>().join("&"));
+        parameters.map_or(shown.clone(), |parameters| format!("{shown}?{parameters}"))
     };
     urls.split(',').map(one).collect::<Vec<_>>().join(",")
 }

@@ -92,6 +92,9 @@ fn zero_requests_turn_the_limit_off_and_empty_variables_are_unset() {
 #[test]
 fn a_password_is_never_shown() {
     let url = "BOURSE_DATABASE_URL=postgres://me:secret@db/bourse";
+    let asked = "BOURSE_DATABASE_URL=postgres://db/bourse?user=me&password=secret&sslmode=disable";
+    let (shown, _) = read("", "", asked, "");
+    assert!(shown.contains("postgres://db/bourse?user=me&password=***&sslmode=disable"), "{shown}");
     let replicas = "BOURSE_DATABASE_REPLICA_URLS=postgres://me:secret@a/b,postgres://me:s:ecret@c/d";
     let (shown, config) = read("", "", &format!("{url} {replicas}"), "");
     assert!(shown.contains("postgres://me:***@db/bourse") && !shown.contains("ecret"), "{shown}");

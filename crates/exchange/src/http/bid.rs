@@ -2,8 +2,8 @@
 //!
 //! | step | refusal |
 //! |---|---|
-//! | the headers declare JSON | 415 |
 //! | the body arrives, within its bound and in time | 413, 408 |
+//! | the headers declare JSON | 415 |
 //! | it is JSON with one meaning, and keeps every rule | 400 `malformed_json`, 422 |
 //! | the auction can end before the exchange stops | 503 `draining` |
 //! | [`hold`](crate::hold::Desk::hold) | 429, 503 `overloaded`, 400 `unknown_supply` |
@@ -17,11 +17,14 @@ use crate::hold::Refused;
 use crate::limiter::Limit;
 use auction::{Cpm, Imp, NoSale, Opportunity, Record};
 use bytes::{Bytes, BytesMut};
+use futures_util::poll;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Request, Response};
 use std::net::IpAddr;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Instant;
 use utoipa::ToSchema;
 
@@ -122,13 +125,15 @@ pub(super) async fn bid(core: &Core, peer: IpAddr, request: Request<Incoming>) -
 
 async fn answer(core: &Core, peer: IpAddr, request: Request<Incoming>) -> Result<Bytes, Refusal> {
     let site = &*core.site;
-    declared_as_json(request.headers())?;
     let forwarded = match site.key {
         RateLimitKey::Forwarded(hops) => forwarded_for(request.headers(), hops),
         _ => None,
     };
-    let body = read_body(site, request.into_body()).await?;
+    // Read first: a refusal that leaves a body unread would cost the client its connection.
+    let (head, body) = request.into_parts();
+    let body = read_body(site, body).await?;
     let received_at = Instant::now();
+    declared_as_json(&head.headers)?;
     let request = request::parse(&body, site.json_depth_max)?;
     site.lifecycle.time_for(request.tmax_ms)?;
 
@@ -144,7 +149,7 @@ async fn answer(core: &Core, peer: IpAddr, request: Request<Incoming>) -> Result
         RateLimitKey::Peer => peer,
         RateLimitKey::Forwarded(_) => forwarded.unwrap_or(peer),
     };
-    let held = core.desk.hold(&opportunity, address, received_at, sold).await;
+    let held = core.desk.hold(&site.exchange.callout, &opportunity, address, received_at, sold).await;
     core.meters.bid_duration.observe(received_at.elapsed());
     held.unwrap_or_else(|refused| Err(refusal(refused, core, &opportunity)))
 }
@@ -171,40 +176,48 @@ fn declared_as_json(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// The whole body, without a copy if it came in one piece.
-async fn read_body(site: &Site, mut body: Incoming) -> Result<Bytes, Refusal> {
-    let max = site.body_max_bytes;
-    let too_large = || Refusal::new(Code::BodyTooLarge, format!("the body is over {max} bytes")).close();
-    if body.size_hint().lower() > max as u64 {
-        return Err(too_large());
+/// The whole body, in time. It usually came with the head, and then no timer is made.
+async fn read_body(site: &Site, body: Incoming) -> Result<Bytes, Refusal> {
+    if body.size_hint().lower() > site.body_max_bytes as u64 {
+        return Err(too_large(site));
     }
-    let read = async {
-        let (mut first, mut all) = (Bytes::new(), BytesMut::new());
-        while let Some(frame) = body.frame().await {
-            let broken =
-                |_| Refusal::new(Code::MalformedRequest, "the body ended early or is framed wrongly").close();
-            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-            if first.len() + all.len() + data.len() > max {
-                return Err(too_large());
-            }
-            if first.is_empty() && all.is_empty() {
-                first = data;
-                if body.is_end_stream() {
-                    return Ok(first);
-                }
-            } else {
-                if all.is_empty() {
-                    all.extend_from_slice(&std::mem::take(&mut first));
-                }
-                all.extend_from_slice(&data);
-            }
-        }
-        Ok(if all.is_empty() { first } else { all.freeze() })
-    };
-    tokio::time::timeout(site.body_timeout, read).await.unwrap_or_else(|_| {
+    let mut collected = pin!(collect(site, body));
+    if let Poll::Ready(collected) = poll!(collected.as_mut()) {
+        return collected;
+    }
+    tokio::time::timeout(site.body_timeout, collected).await.unwrap_or_else(|_| {
         let detail = format!("the body did not arrive within {} ms", site.body_timeout.as_millis());
         Err(Refusal::new(Code::RequestTimeout, detail).close())
     })
+}
+
+/// Without a copy if it came in one piece.
+async fn collect(site: &Site, mut body: Incoming) -> Result<Bytes, Refusal> {
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let broken =
+            |_| Refusal::new(Code::MalformedRequest, "the body ended early or is framed wrongly").close();
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        if first.len() + all.len() + data.len() > site.body_max_bytes {
+            return Err(too_large(site));
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+fn too_large(site: &Site) -> Refusal {
+    Refusal::new(Code::BodyTooLarge, format!("the body is over {} bytes", site.body_max_bytes)).close()
 }
 
 /// The address that the `hops`-th trusted proxy, counted from us, says it was called from.

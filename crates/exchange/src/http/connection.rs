@@ -12,7 +12,7 @@ use super::{bid, pages};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
@@ -45,6 +45,8 @@ enum Phase {
     Head,
     /// A request is being answered; the body and the auction have their own bounds.
     Busy,
+    /// The last answer has gone out; what the client still sends is read and thrown away.
+    Lingering,
 }
 
 /// A connection's phase, and for how many sweeps it has been in it.
@@ -52,6 +54,8 @@ enum Phase {
 struct Watch {
     phase: Cell<Phase>,
     sweeps: Cell<u32>,
+    /// Whether the client may still be sending when the last answer goes out.
+    lingers: Cell<bool>,
 }
 
 impl Watch {
@@ -80,7 +84,7 @@ impl Connections {
         let too_slow = |watch: &Watch| {
             watch.sweeps.set(watch.sweeps.get() + 1);
             match watch.phase.get() {
-                Phase::Head => watch.sweeps.get() > head_max,
+                Phase::Head | Phase::Lingering => watch.sweeps.get() > head_max,
                 Phase::Idle => watch.sweeps.get() > idle_max,
                 Phase::Busy => false,
             }
@@ -110,7 +114,8 @@ impl Drop for Place {
 
 /// Serves a connection in a task of its own on this core.
 pub fn spawn(core: &Rc<Core>, stream: TcpStream, peer: IpAddr) {
-    let watch = Rc::new(Watch { phase: Cell::new(Phase::Idle), sweeps: Cell::new(0) });
+    let watch =
+        Rc::new(Watch { phase: Cell::new(Phase::Idle), sweeps: Cell::new(0), lingers: Cell::new(false) });
     let mut open = core.connections.open.borrow_mut();
     let entry = open.vacant_entry();
     let place = Place { core: Rc::clone(core), key: entry.key() };
@@ -127,6 +132,7 @@ async fn serve(place: Place, watch: Rc<Watch>, stream: TcpStream, peer: IpAddr) 
         async move {
             watch.enter(Phase::Busy);
             let response = answer(core, peer, request).await;
+            watch.lingers.set(response.headers().contains_key(CONNECTION));
             watch.enter(Phase::Idle);
             Ok::<_, Infallible>(response)
         }
@@ -134,7 +140,6 @@ async fn serve(place: Place, watch: Rc<Watch>, stream: TcpStream, peer: IpAddr) 
     let connection = hyper::server::conn::http1::Builder::new()
         .half_close(true)
         .max_header_size(HEAD_MAX)
-        .pipeline_flush(true)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
     let mut drain = core.site.lifecycle.watch();
@@ -152,13 +157,16 @@ async fn answer(
     peer: IpAddr,
     request: Request<Incoming>,
 ) -> Response<Either<Full<Bytes>, Body>> {
-    let chunked = request.headers().contains_key(TRANSFER_ENCODING);
-    let mut response = if request.method() == Method::POST && request.uri().path() == "/bid" {
+    let is_bid = request.method() == Method::POST && request.uri().path() == "/bid";
+    // No page reads a body: what is still to come ends with the connection.
+    let last =
+        request.headers().contains_key(TRANSFER_ENCODING) || (!is_bid && !request.body().is_end_stream());
+    let mut response = if is_bid {
         bid::bid(core, peer, request).await.map(Either::Left)
     } else {
         pages::page(core, request).await.map(Either::Right)
     };
-    if chunked {
+    if last {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -192,7 +200,10 @@ impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.instead.is_empty() {
             match bare_refusal(buf) {
-                Some(refusal) => self.instead = refusal.to_wire(),
+                Some(refusal) => {
+                    self.instead = refusal.to_wire();
+                    self.watch.lingers.set(true);
+                }
                 None => {
                     let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
                     self.watch.sweeps.set(0);
@@ -212,15 +223,33 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// A socket that is closed with unread bytes resets the connection, and the client loses the answer that says why.
+    /// So the client is told that nothing more comes, and heard out; the sweeper cuts who goes on for too long.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.watch.phase.get() != Phase::Lingering {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            if !self.watch.lingers.get() {
+                return Poll::Ready(Ok(()));
+            }
+            self.watch.enter(Phase::Lingering);
+        }
+        let mut scrap = [0; 8 * 1024];
+        loop {
+            let mut scrap = ReadBuf::new(&mut scrap);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut scrap))?;
+            if scrap.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }
 
-/// The refusal that says what hyper's own means. Ours always have a body; hyper's, for bytes that are no request, never.
+/// The refusal that says what hyper's own means, where `buf` is one head and nothing else. Ours always have a body;
+/// hyper's, for bytes that are no request, never.
 fn bare_refusal(buf: &[u8]) -> Option<Refusal> {
     let status = buf.strip_prefix(b"HTTP/1.1 4").or_else(|| buf.strip_prefix(b"HTTP/1.0 4"))?;
-    if !buf.windows(21).any(|window| window == b"\r\ncontent-length: 0\r\n") {
+    let head = buf.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    if head != buf.len() || !buf.windows(21).any(|window| window == b"\r\ncontent-length: 0\r\n") {
         return None;
     }
     Some(match status.get(..2)? {
@@ -246,6 +275,11 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", None),
             ("HTTP/1.1 400 Bad Request\r\ncontent-length: 120\r\n\r\n{}", None),
             ("HTTP/1.1 4", None),
+            // two answers in one write
+            (
+                "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}HTTP/1.1 303 x\r\ncontent-length: 0\r\n\r\n",
+                None,
+            ),
         ] {
             assert_eq!(status(buf.as_bytes()), expected, "{buf}");
         }

@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
@@ -62,8 +62,14 @@ fn share(listener: &std::net::TcpListener) -> io::Result<()> {
     socket2::SockRef::from(listener).set_reuse_port(true)
 }
 
-/// One core's life: a runtime of its own, until the drain has ended. Blocks the thread.
-pub fn run(site: &Arc<Site>, core: usize, pages: Router, listener: std::net::TcpListener) -> Result<()> {
+/// One core's life: a runtime of its own, until the drain has ended. Blocks the thread; says `listens` once it does.
+pub fn run(
+    site: &Arc<Site>,
+    core: usize,
+    pages: Router,
+    listener: std::net::TcpListener,
+    listens: &mpsc::Sender<()>,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -72,13 +78,15 @@ pub fn run(site: &Arc<Site>, core: usize, pages: Router, listener: std::net::Tcp
     let core = Rc::new(Core::new(site, core, pages));
     local.block_on(&runtime, async {
         let listener = TcpListener::from_std(listener).context("listen: the socket is not usable")?;
+        // Who waited for it may have given up on another core.
+        let _ = listens.send(());
         let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&core)));
         let mut drain = site.lifecycle.watch();
         tokio::select! {
             () = accept(&core, &listener) => {}
             _ = drain.wait_for(Option::is_some) => {}
         }
-        take_accepted(&core, listener).await;
+        take_accepted(&core, listener);
         let deadline = drain.borrow().unwrap_or_else(Instant::now);
         finish(&core, deadline).await;
         sweeper.abort();
@@ -102,7 +110,7 @@ async fn accept(core: &Rc<Core>, listener: &TcpListener) {
 
 fn admit(core: &Rc<Core>, stream: TcpStream, peer: SocketAddr) {
     let _ = stream.set_nodelay(true);
-    if core.connections.count() >= core.site.connections_max_per_core {
+    if core.connections.count() >= core.connections_max {
         core.meters.shed.add(1);
         let refusal =
             Refusal::new(Code::Overloaded, "too many connections are open").retry_after_us(1_000_000);
@@ -114,9 +122,13 @@ fn admit(core: &Rc<Core>, stream: TcpStream, peer: SocketAddr) {
 }
 
 /// Takes the connections that the kernel completed before the socket closes: their clients believe they are served.
-async fn take_accepted(core: &Rc<Core>, listener: TcpListener) {
-    while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        admit(core, stream, peer);
+fn take_accepted(core: &Rc<Core>, listener: TcpListener) {
+    let Ok(listener) = listener.into_std() else { return };
+    // Asked of the kernel itself: the runtime may not have looked since.
+    while let Ok((stream, peer)) = listener.accept() {
+        if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            admit(core, stream, peer);
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 //! What takes time in proportion to the catalogue is written on a thread of its own, so that no auction waits for it.
 
 use super::docs;
-use super::problem::{Code, Refusal};
+use super::problem::{Code, Problem, Refusal};
 use super::site::{Core, Site};
 use crate::metrics;
 use crate::statistics::{BidderTotals, SupplyTotals};
@@ -93,16 +93,22 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Response {
     refused(Refusal::new(Code::MethodNotAllowed, detail).allow(allowed))
 }
 
-/// What takes long is written elsewhere; a failure there is the end of that thread only.
+/// What takes long is written on another thread, a few at a time.
 async fn written_elsewhere(
-    write: impl FnOnce() -> Vec<u8> + Send + 'static,
+    site: Arc<Site>,
     content_type: &'static str,
+    write: impl FnOnce(&Arc<Site>) -> Vec<u8> + Send + 'static,
 ) -> Response {
-    match tokio::task::spawn_blocking(write).await {
+    let busy = || {
+        refused(
+            Refusal::new(Code::Overloaded, "enough such pages are being written").retry_after_us(1_000_000),
+        )
+    };
+    let Ok(_room) = site.reports.try_acquire() else { return busy() };
+    let written = Arc::clone(&site);
+    match tokio::task::spawn_blocking(move || write(&written)).await {
         Ok(body) => ([(CONTENT_TYPE, content_type)], body).into_response(),
-        Err(_) => {
-            refused(Refusal::new(Code::Overloaded, "the page could not be written").retry_after_us(1_000_000))
-        }
+        Err(_) => busy(),
     }
 }
 
@@ -116,14 +122,18 @@ pub struct ListedSupply<'a> {
 /// Every supply of the catalogue, in order of id.
 #[utoipa::path(get, path = "/supplies", tag = "auction", operation_id = "supplies",
     responses((status = 200, description = "Every supply, however many there are", body = Vec<ListedSupply<'static>>,
-        example = json!([{"id": "supply1"}, {"id": "supply2"}]))))]
+        example = json!([{"id": "supply1"}, {"id": "supply2"}])),
+        (status = 503, description = "Enough such pages are being written", body = Problem,
+            content_type = "application/problem+json", example = json!({"type": "/problems/overloaded",
+                "title": "Too busy", "status": 503, "detail": "enough such pages are being written",
+                "code": "overloaded"}))))]
 pub(super) async fn supplies(State(site): State<Arc<Site>>) -> Response {
-    let write = move || {
+    let write = |site: &Arc<Site>| {
         let snapshot = site.exchange.catalogue.snapshot();
         let listed: Vec<_> = snapshot.supplies().iter().map(|s| ListedSupply { id: s.id.as_str() }).collect();
         serde_json::to_vec(&listed).unwrap_or_default()
     };
-    written_elsewhere(write, "application/json").await
+    written_elsewhere(site, "application/json", write).await
 }
 
 /// What a bidder has done for one supply.
@@ -188,14 +198,18 @@ impl From<SupplyTotals> for SupplyStat {
 #[utoipa::path(get, path = "/stat", tag = "auction", operation_id = "stat",
     responses((status = 200, description = "By supply", body = BTreeMap<String, SupplyStat>,
         example = json!({"supply1": {"total_reqs": 150, "reqs_per_country": {"GB": 75, "US": 75},
-            "bidders": {"bidder1": {"wins": 25, "total_revenue": 18.45, "no_bids": 10, "timeouts": 5}}}}))))]
+            "bidders": {"bidder1": {"wins": 25, "total_revenue": 18.45, "no_bids": 10, "timeouts": 5}}}})),
+        (status = 503, description = "Enough such pages are being written", body = Problem,
+            content_type = "application/problem+json", example = json!({"type": "/problems/overloaded",
+                "title": "Too busy", "status": 503, "detail": "enough such pages are being written",
+                "code": "overloaded"}))))]
 pub(super) async fn stat(State(site): State<Arc<Site>>) -> Response {
-    let write = move || {
+    let write = |site: &Arc<Site>| {
         let report = site.exchange.statistics.report(&site.exchange.catalogue.snapshot());
         let report = report.into_iter().map(|(id, totals)| (id.to_string(), SupplyStat::from(totals)));
         serde_json::to_vec(&report.collect::<BTreeMap<_, _>>()).unwrap_or_default()
     };
-    written_elsewhere(write, "application/json").await
+    written_elsewhere(site, "application/json", write).await
 }
 
 /// The catalogue in force.
@@ -298,33 +312,44 @@ fn front_page(health: &Health) -> Markup {
     )
 }
 
+/// The answer of the health pages.
+#[derive(Serialize, ToSchema)]
+pub struct Status {
+    /// `ok`, `starting` or `draining`.
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
 /// Whether the process runs at all.
 #[utoipa::path(get, path = "/health/live", tag = "health", operation_id = "live",
-    responses((status = 200, description = "It runs", body = String, example = json!({"status": "ok"}))))]
+    responses((status = 200, description = "It runs", body = Status, example = json!({"status": "ok"}))))]
 pub(super) async fn live() -> Response {
-    axum::Json(serde_json::json!({"status": "ok"})).into_response()
+    axum::Json(Status { status: "ok" }).into_response()
 }
 
 /// Whether requests should be sent here.
 #[utoipa::path(get, path = "/health/ready", tag = "health", operation_id = "ready",
-    responses((status = 200, description = "Send requests", body = String, example = json!({"status": "ok"})),
-        (status = 503, description = "Starting or draining: send them elsewhere", body = String,
+    responses((status = 200, description = "Send requests", body = Status, example = json!({"status": "ok"})),
+        (status = 503, description = "Starting or draining: send them elsewhere", body = Status,
             example = json!({"status": "draining"}))))]
 pub(super) async fn ready(State(site): State<Arc<Site>>) -> Response {
     match site.lifecycle.ready() {
-        Ok(()) => axum::Json(serde_json::json!({"status": "ok"})).into_response(),
-        Err(status) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(serde_json::json!({"status": status})))
-            .into_response(),
+        Ok(()) => axum::Json(Status { status: "ok" }).into_response(),
+        Err(status) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(Status { status })).into_response(),
     }
 }
 
 /// What Prometheus reads.
 #[utoipa::path(get, path = "/metrics", tag = "health", operation_id = "metrics",
     responses((status = 200, description = "OpenMetrics text", body = String,
-        content_type = "application/openmetrics-text", example = "bourse_auctions_total 123\n# EOF\n")))]
+        content_type = "application/openmetrics-text", example = "bourse_auctions_total 123\n# EOF\n"),
+        (status = 503, description = "Enough such pages are being written", body = Problem,
+            content_type = "application/problem+json", example = json!({"type": "/problems/overloaded",
+                "title": "Too busy", "status": 503, "detail": "enough such pages are being written",
+                "code": "overloaded"}))))]
 pub(super) async fn metrics_page(State(site): State<Arc<Site>>) -> Response {
-    let write = move || metrics::page(&site).into_bytes();
-    written_elsewhere(write, "application/openmetrics-text; version=1.0.0; charset=utf-8").await
+    let write = |site: &Arc<Site>| metrics::page(site).into_bytes();
+    written_elsewhere(site, "application/openmetrics-text; version=1.0.0; charset=utf-8", write).await
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use axum::Router;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// What all cores share of the doors.
 #[derive(Debug)]
@@ -33,8 +33,10 @@ pub struct Site {
     pub head_timeout: Duration,
     /// How long a connection may wait for a request, its first included.
     pub idle_timeout: Duration,
-    /// How many connections a core keeps open.
-    pub connections_max_per_core: usize,
+    /// How many connections are kept open, over all cores.
+    pub connections_max: usize,
+    /// Room for pages that take long to write.
+    pub reports: Semaphore,
 }
 
 /// Whether the doors are open.
@@ -105,6 +107,8 @@ pub struct Core {
     pub meters: Arc<Meters>,
     /// The connections it has accepted.
     pub connections: Connections,
+    /// How many of them it keeps open: its share of all.
+    pub connections_max: usize,
     /// Every route but the hot path.
     pub pages: Router,
 }
@@ -112,11 +116,14 @@ pub struct Core {
 impl Core {
     /// What core number `core` keeps for itself.
     pub fn new(site: &Arc<Site>, core: usize, pages: Router) -> Self {
+        let (share, rest) =
+            (site.connections_max / site.meters.len(), site.connections_max % site.meters.len());
         Self {
             site: Arc::clone(site),
             desk: Desk::new(&site.exchange, core),
             meters: Arc::clone(&site.meters[core]),
             connections: Connections::default(),
+            connections_max: share + usize::from(core < rest),
             pages,
         }
     }

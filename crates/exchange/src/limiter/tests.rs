@@ -70,17 +70,30 @@ fn exactly_the_limit_passes_of_any_number_at_once() {
 }
 
 #[test]
+fn times_out_of_order_let_nobody_through_twice() {
+    let limiter = limiter(1, 60, 1_000_000, WhenFull::Deny);
+    (0..2_000).for_each(|n| assert_eq!(limiter.admit(ip(n), 0), Verdict::Admitted));
+    // Others, just after the window, make every shard drop the first ones and grow.
+    (2_000..50_000).for_each(|n| assert_eq!(limiter.admit(ip(n), 60 * SECOND + 1), Verdict::Admitted));
+    // A time from just before the window's end arrives late: it counts from the time that decided.
+    (0..2_000).for_each(|n| assert_eq!(limiter.admit(ip(n), 60 * SECOND - 1), Verdict::Admitted));
+    (0..2_000).for_each(|n| {
+        assert_eq!(limiter.admit(ip(n), 120 * SECOND), Verdict::Limited { retry_after_us: 1 });
+    });
+}
+
+#[test]
 fn at_the_bound_a_new_address_is_denied_or_passes_uncounted() {
-    for (when_full, expected) in [(WhenFull::Deny, false), (WhenFull::Allow, true)] {
-        let limiter = limiter(1, 60, 10_240, when_full);
+    for (when_full, max) in [(WhenFull::Deny, 10_240), (WhenFull::Allow, 11_264), (WhenFull::Deny, 20_480)] {
+        let limiter = limiter(1, 60, max, when_full);
         let passed = (0..100_000).filter(|&n| limiter.admit(ip(n), 0) == Verdict::Admitted).count();
-        assert_eq!(limiter.addresses(), 10_240);
-        assert_eq!(limiter.full(), 100_000 - 10_240);
-        assert_eq!(passed, if expected { 100_000 } else { 10_240 });
+        assert_eq!(limiter.addresses(), max);
+        assert_eq!(limiter.full() as usize, 100_000 - max);
+        assert_eq!(passed, if when_full == WhenFull::Allow { 100_000 } else { max });
         // who is known stays known, and room is found again when windows have passed
         let known = (0..100_000)
             .filter(|&n| limiter.admit(ip(n), 1) == Verdict::Limited { retry_after_us: 60 * SECOND - 1 });
-        assert_eq!(known.count(), 10_240);
+        assert_eq!(known.count(), max);
         assert_eq!(limiter.admit(ip(4_000_000), 61 * SECOND), Verdict::Admitted);
     }
 }
