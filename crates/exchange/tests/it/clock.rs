@@ -97,7 +97,7 @@ fn with_a_timeout_the_real_clock_answers_at_tmax_and_never_later() {
     for tmax_ms in [300, 100, 50] {
         let tmax = Duration::from_millis(tmax_ms);
         for round in 0..3 {
-            let (answers, machine) = with_machine_lateness(|| at_once(&server, 36, tmax_ms));
+            let (answers, machine) = with_machine_lateness(|| at_once(&server, 24, tmax_ms));
             let latest = answers.iter().map(|(took, _)| *took).max().unwrap();
             assert!(
                 latest <= tmax + machine,

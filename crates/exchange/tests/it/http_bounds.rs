@@ -163,7 +163,7 @@ fn connections_over_the_bound_are_shed_and_others_take_the_place_of_closed_ones(
 
 #[test]
 fn the_bound_of_connections_holds_whatever_the_number_of_workers() {
-    let home = Home::empty().usual().set("BOURSE_HTTP_CONNECTIONS_MAX", 8);
+    let home = Home::empty().usual().set("BOURSE_HTTP_CONNECTIONS_MAX", &8);
     let server = home.serve_with(&["--workers", "3"]);
     let mut open: Vec<Connection> = (0..40).map(|_| server.connect()).collect();
     let ask = |connection: &mut Connection| connection.try_request("GET", "/supplies", &[], b"");

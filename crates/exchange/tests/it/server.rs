@@ -116,7 +116,7 @@ impl Home {
 
     /// With a setting of the environment.
     #[must_use]
-    pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn set(mut self, name: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.variables.push((name.to_owned(), value.to_string()));
         self
     }
