@@ -217,7 +217,6 @@ fn bytes_that_are_no_request_are_a_problem_and_the_end_of_the_connection() {
         b"GET / HTTP/1.1\r\nh(st: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nx: a\x00b\r\n\r\n",
         b"GET / HTTP/1.1\r\nx: a\rb\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"<policy-file-request/>\0\r\n\r\n",
         b"{\"supply_id\":\"supply1\"}\r\n\r\n",
     ] {
@@ -227,6 +226,13 @@ fn bytes_that_are_no_request_are_a_problem_and_the_end_of_the_connection() {
         answers[0].is_refusal(400, "malformed_request");
     }
     assert_eq!(server.bid(any_bid()).status, 200);
+}
+
+#[test]
+fn http_2_is_cut_or_refused() {
+    let server = selling();
+    let answers = answers(&server, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert!(answers.len() <= 1 && answers.iter().all(|answer| answer.status == 400), "{answers:?}");
 }
 
 #[test]
