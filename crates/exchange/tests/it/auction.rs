@@ -123,7 +123,9 @@ fn the_highest_bid_wins_and_pays_it_and_each_auction_is_one_event() {
 }
 
 /// A rule, a floor, and prices; who wins at what price.
-const CLEARINGS: &[(&str, f64, &[f64], Option<(usize, f64)>)] = &[
+type Clearing = (&'static str, f64, &'static [f64], Option<(usize, f64)>);
+
+const CLEARINGS: &[Clearing] = &[
     ("first_price", 0.0, &[0.80, 0.50], Some((0, 0.80))),
     ("first_price", 0.0, &[0.50, 0.80], Some((1, 0.80))),
     ("first_price", 0.80, &[0.80, 0.50], Some((0, 0.80))),
@@ -196,7 +198,7 @@ fn only_bidders_that_buy_in_the_country_are_asked() {
 #[test]
 fn no_full_address_is_kept_anywhere() {
     const CANARIES: [&str; 3] = ["203.0.113.77", "2001:db8:1234:5678:9abc:def0:1357:2468", "198.51.100.201"];
-    let home = Home::empty().usual().set("BOURSE_LOG_LEVEL", "trace").set("BOURSE_RATE_LIMIT_REQUESTS", 2);
+    let home = Home::empty().usual().set("BOURSE_LOG_LEVEL", "trace").set("BOURSE_RATE_LIMIT_REQUESTS", &2);
     let server = home.set("BOURSE_RATE_LIMIT_KEY", "forwarded:1").serve_with(&["--log-auctions"]);
     let mut connection = server.connect();
     for ip in CANARIES {

@@ -54,7 +54,7 @@ fn the_micros_of_a_decimal_are_read_exactly() {
 
 #[test]
 fn each_refusal_has_its_status_and_its_code() {
-    let server = Home::empty().usual().set("BOURSE_HTTP_BODY_MAX_BYTES", 1000).serve();
+    let server = Home::empty().usual().set("BOURSE_HTTP_BODY_MAX_BYTES", &1000).serve();
     let mut connection = server.connect();
     let long = "x".repeat(1001);
     for (body, status, code) in [

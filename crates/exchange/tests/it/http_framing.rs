@@ -53,6 +53,41 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn an_answer_is_not_held_back_by_the_beginning_of_the_next_request() {
+    let server = selling();
+    let bid = wire("POST", "/bid", JSON, any_bid().as_bytes());
+    for at in [1, 10, bid.len() - 1] {
+        let mut connection = server.connect();
+        connection.send([&bid, &bid[..at]].concat());
+        assert_eq!(
+            connection.next().expect("the first answer").status,
+            200,
+            "{at} bytes of the next request"
+        );
+        connection.send(&bid[at..]);
+        assert_eq!(
+            connection.next().expect("the second answer").status,
+            200,
+            "{at} bytes of the next request"
+        );
+    }
+}
+
+#[test]
+fn the_last_answer_arrives_whatever_else_was_sent() {
+    let server = selling();
+    for last in [
+        wire("POST", "/bid", &[JSON[0], ("connection", "close")], any_bid().as_bytes()),
+        wire("GET", "/health/live", &[("connection", "close")], b""),
+        post("transfer-encoding: chunked\r\n", &chunked(&any_bid(), 7)).into_bytes(),
+    ] {
+        let answers = answers(&server, [&last[..], HIDDEN.as_bytes()].concat());
+        let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        assert_eq!(statuses, [200], "{}", String::from_utf8_lossy(&last));
+    }
+}
+
+#[test]
 fn a_request_may_come_byte_by_byte() {
     let server = selling();
     let mut connection = server.connect();
@@ -182,7 +217,6 @@ fn bytes_that_are_no_request_are_a_problem_and_the_end_of_the_connection() {
         b"GET / HTTP/1.1\r\nh(st: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nx: a\x00b\r\n\r\n",
         b"GET / HTTP/1.1\r\nx: a\rb\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"<policy-file-request/>\0\r\n\r\n",
         b"{\"supply_id\":\"supply1\"}\r\n\r\n",
     ] {
@@ -192,6 +226,13 @@ fn bytes_that_are_no_request_are_a_problem_and_the_end_of_the_connection() {
         answers[0].is_refusal(400, "malformed_request");
     }
     assert_eq!(server.bid(any_bid()).status, 200);
+}
+
+#[test]
+fn http_2_is_cut_or_refused() {
+    let server = selling();
+    let answers = answers(&server, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert!(answers.len() <= 1 && answers.iter().all(|answer| answer.status == 400), "{answers:?}");
 }
 
 #[test]

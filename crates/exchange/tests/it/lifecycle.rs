@@ -8,7 +8,7 @@ use serde_json::Value;
 /// A server by the real clock, whose one bidder takes this long.
 fn real(latency_ms: u64, drain_s: u32) -> Server {
     let home = Home::empty().with(&constants(&[("b", latency_ms, 0.5)]));
-    let home = home.set("BOURSE_SIMULATION_CLOCK", "real").set("BOURSE_HTTP_DRAIN_TIMEOUT_S", drain_s);
+    let home = home.set("BOURSE_SIMULATION_CLOCK", "real").set("BOURSE_HTTP_DRAIN_TIMEOUT_S", &drain_s);
     home.serve_with(&["--workers", "2"])
 }
 

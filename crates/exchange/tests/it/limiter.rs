@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// A server with a limit and a bidder that always bids; the last setting of a name is the one that counts.
 fn limited(settings: &[(&str, &str)]) -> Server {
-    let home = Home::empty().with(&constants(&[("b", 0, 0.5)])).set("BOURSE_RATE_LIMIT_REQUESTS", 3);
+    let home = Home::empty().with(&constants(&[("b", 0, 0.5)])).set("BOURSE_RATE_LIMIT_REQUESTS", &3);
     settings.iter().fold(home, |home, (name, value)| home.set(name, value)).serve_with(&["--workers", "2"])
 }
 

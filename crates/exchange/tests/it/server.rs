@@ -18,12 +18,20 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for the condition; fails if it never comes true.
 #[track_caller]
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
+pub(crate) fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    assert!(within(PATIENCE, condition), "never: {what}");
+}
+
+/// Whether the condition comes true in time; the only place that waits.
+fn within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + time;
     while !condition() {
-        assert!(Instant::now() < until, "never: {what}");
+        if Instant::now() >= until {
+            return false;
+        }
         thread::sleep(Duration::from_millis(2));
     }
+    true
 }
 
 /// How many homes there are; -1 while somebody has the machine alone.
@@ -108,7 +116,7 @@ impl Home {
 
     /// With a setting of the environment.
     #[must_use]
-    pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
+    pub(crate) fn set(mut self, name: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.variables.push((name.to_owned(), value.to_string()));
         self
     }
@@ -206,11 +214,27 @@ impl Drop for Home {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end; one that does not end is killed, and fails.
 pub(crate) fn said(mut command: Command) -> Said {
-    let output = command.output().expect("a process");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Said { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+    let mut child = command.spawn().expect("a process");
+    let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let [out, err] = [text_of(out), text_of(err)];
+    let ended = within(PATIENCE, || child.try_wait().unwrap().is_some());
+    if !ended {
+        let _ = child.kill();
+    }
+    let status = child.wait().unwrap();
+    let said = Said { ok: status.success(), out: out.join().unwrap(), err: err.join().unwrap() };
+    assert!(ended, "it does not end: {said:?}");
+    said
+}
+
+fn text_of(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        from.read_to_string(&mut text).expect("UTF-8");
+        text
+    })
 }
 
 fn collect(mut from: impl Read, into: &Mutex<String>) {
