@@ -45,6 +45,11 @@ impl Snapshot {
     pub fn revision(&self) -> u64 {
         self.revision
     }
+
+    /// The same as people see it: 16 hexadecimal digits.
+    pub fn revision_text(&self) -> String {
+        format!("{:016x}", self.revision)
+    }
 }
 
 /// How well the snapshot in force is known to be the database's.

@@ -107,7 +107,10 @@ impl Watcher<'_> {
             match self.look().await {
                 Ok(()) => {
                     if self.trouble.take().is_some() {
-                        info!(revision = self.live.snapshot().revision(), "catalogue is confirmed again");
+                        info!(
+                            revision = self.live.snapshot().revision_text(),
+                            "catalogue is confirmed again"
+                        );
                     }
                 }
                 Err(Trouble { kind, reason }) => {
@@ -196,7 +199,7 @@ impl Watcher<'_> {
             return Ok(());
         }
         let (revision, supplies, bidders) =
-            (snapshot.revision(), snapshot.supplies().len(), snapshot.bidders());
+            (snapshot.revision_text(), snapshot.supplies().len(), snapshot.bidders());
         self.live.swap(snapshot);
         info!(revision, supplies, bidders, "catalogue changed");
         Ok(())

@@ -135,7 +135,7 @@ fn announce(config: &Config, site: &Site, opened: &Opened, address: std::net::So
         snapshot.bidders(),
         config.workers,
     );
-    info!(seed = site.exchange.seed, revision = format!("{:016x}", snapshot.revision()), "ready");
+    info!(seed = site.exchange.seed, revision = snapshot.revision_text(), "ready");
 }
 
 /// The signals that end a server; made once, so that none is lost between two waits.

@@ -105,8 +105,11 @@ pub struct BidAnswer {
         (status = 503, description = "Shed: come back later", body = Problem,
             content_type = "application/problem+json",
             headers(("Retry-After" = u64, description = "Seconds to wait")),
-            example = json!({"type": "/problems/draining", "title": "About to stop", "status": 503,
-                "detail": "the exchange stops before an auction of 5000 ms could end", "code": "draining"})),
+            examples(
+            ("draining" = (value = json!({"type": "/problems/draining", "title": "About to stop", "status": 503,
+                "detail": "the exchange stops before an auction of 5000 ms could end", "code": "draining"}))),
+            ("overloaded" = (value = json!({"type": "/problems/overloaded", "title": "Too busy", "status": 503,
+                "detail": "too many connections are open", "code": "overloaded"}))))),
     ))]
 pub(super) async fn bid(core: &Core, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     match answer(core, peer, request).await {
@@ -177,7 +180,7 @@ fn declared_as_json(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// The whole body, in time. It usually came with the head, and then no timer is made.
-async fn read_body(site: &Site, body: Incoming) -> Result<Bytes, Refusal> {
+pub(super) async fn read_body(site: &Site, body: Incoming) -> Result<Bytes, Refusal> {
     if body.size_hint().lower() > site.body_max_bytes as u64 {
         return Err(too_large(site));
     }

@@ -12,10 +12,10 @@ use super::{bid, pages};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -32,6 +32,9 @@ use tokio::task::AbortHandle;
 
 /// How often connections age.
 pub const SWEEP: Duration = Duration::from_millis(250);
+
+/// How long an idle connection may still bring a request once a drain has begun.
+const DRAIN_GRACE: Duration = Duration::from_millis(100);
 
 /// The longest head of a request, in bytes.
 const HEAD_MAX: usize = 16 * 1024;
@@ -131,8 +134,11 @@ async fn serve(place: Place, watch: Rc<Watch>, stream: TcpStream, peer: IpAddr) 
         let watch = Rc::clone(&watch);
         async move {
             watch.enter(Phase::Busy);
-            let response = answer(core, peer, request).await;
+            let mut response = answer(core, peer, request).await;
             watch.lingers.set(response.headers().contains_key(CONNECTION));
+            if core.site.lifecycle.is_draining() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             watch.enter(Phase::Idle);
             Ok::<_, Infallible>(response)
         }
@@ -147,7 +153,14 @@ async fn serve(place: Place, watch: Rc<Watch>, stream: TcpStream, peer: IpAddr) 
         biased;
         // An error here is the client's: a reset, or bytes that were refused.
         _ = connection.as_mut() => return,
-        _ = drain.wait_for(Option::is_some) => connection.as_mut().graceful_shutdown(),
+        _ = drain.wait_for(Option::is_some) => {}
+    }
+    // From here each answer is the last of its connection; one that is idle is closed, but not in the face of a request
+    // that is on its way.
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = tokio::time::sleep(DRAIN_GRACE) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
 }
@@ -157,19 +170,28 @@ async fn answer(
     peer: IpAddr,
     request: Request<Incoming>,
 ) -> Response<Either<Full<Bytes>, Body>> {
-    let is_bid = request.method() == Method::POST && request.uri().path() == "/bid";
-    // No page reads a body: what is still to come ends with the connection.
-    let last =
-        request.headers().contains_key(TRANSFER_ENCODING) || (!is_bid && !request.body().is_end_stream());
-    let mut response = if is_bid {
+    let chunked = request.headers().contains_key(TRANSFER_ENCODING);
+    let mut response = if let Err(refusal) = one_host(&request) {
+        refusal.into_response().map(Either::Left)
+    } else if request.method() == Method::POST && request.uri().path() == "/bid" {
         bid::bid(core, peer, request).await.map(Either::Left)
     } else {
         pages::page(core, request).await.map(Either::Right)
     };
-    if last {
+    if chunked {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// RFC 9112 §3.2: a request of HTTP/1.1 without a Host, or with two, is answered 400.
+fn one_host(request: &Request<Incoming>) -> Result<(), Refusal> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts == 1 || (hosts == 0 && request.version() != Version::HTTP_11) {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::MalformedRequest, format!("the request has {hosts} Host headers; it needs one"))
+        .close())
 }
 
 /// A stream that notes when a head begins to come and when an answer goes out, and turns hyper's own bare refusals into
@@ -253,7 +275,6 @@ fn bare_refusal(buf: &[u8]) -> Option<Refusal> {
         return None;
     }
     Some(match status.get(..2)? {
-        b"14" => Refusal::new(Code::UriTooLong, "the request line is too long"),
         b"31" => {
             Refusal::new(Code::HeadersTooLarge, format!("the headers are over {HEAD_MAX} bytes or 100 lines"))
         }
@@ -271,7 +292,6 @@ mod tests {
         for (buf, expected) in [
             ("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: x\r\n\r\n", Some(400)),
             ("HTTP/1.1 431 Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", Some(431)),
-            ("HTTP/1.1 414 URI Too Long\r\ncontent-length: 0\r\n\r\n", Some(414)),
             ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", None),
             ("HTTP/1.1 400 Bad Request\r\ncontent-length: 120\r\n\r\n{}", None),
             ("HTTP/1.1 4", None),

@@ -10,9 +10,9 @@
 //!
 //! What takes time in proportion to the catalogue is written on a thread of its own, so that no auction waits for it.
 
-use super::docs;
 use super::problem::{Code, Problem, Refusal};
 use super::site::{Core, Site};
+use super::{bid, docs};
 use crate::metrics;
 use crate::statistics::{BidderTotals, SupplyTotals};
 use auction::{Cpm, Id};
@@ -23,7 +23,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE};
 use maud::{Markup, html};
 use serde::ser::{Error, SerializeMap};
@@ -37,8 +37,14 @@ use utoipa::ToSchema;
 
 /// Answers any request that is not POST /bid.
 pub(super) async fn page(core: &Rc<Core>, request: Request<Incoming>) -> Response {
-    let router = core.pages.clone();
-    match router.oneshot(request.map(Body::new)).await {
+    let (head, body) = request.into_parts();
+    // No page reads a body, but one that is left unread would cost the client its connection.
+    if !body.is_end_stream()
+        && let Err(refusal) = bid::read_body(&core.site, body).await
+    {
+        return refused(refusal);
+    }
+    match core.pages.clone().oneshot(Request::from_parts(head, Body::empty())).await {
         Ok(response) => explained(response),
         Err(never) => match never {},
     }
@@ -252,7 +258,7 @@ impl Health {
         let tenths = |seconds: f64| (seconds * 10.0).round() / 10.0;
         let (snapshot, freshness) = (site.exchange.catalogue.snapshot(), site.exchange.catalogue.freshness());
         let catalogue = CatalogueHealth {
-            revision: format!("{:016x}", snapshot.revision()),
+            revision: snapshot.revision_text(),
             supplies: snapshot.supplies().len(),
             bidders: snapshot.bidders(),
             stale_s: tenths(freshness.confirmed_at.elapsed().as_secs_f64()),
@@ -276,7 +282,7 @@ impl Health {
 pub(super) async fn health(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
     let health = Health::of(&site);
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accept.split(',').any(|range| range.trim().starts_with("text/html")) {
+    if accept.to_ascii_lowercase().split(',').any(|range| range.trim().starts_with("text/html")) {
         return Html(front_page(&health).into_string()).into_response();
     }
     axum::Json(health).into_response()

@@ -9,7 +9,7 @@
 //! | 400 | `malformed_request` | what came is not HTTP/1.1 |
 //! | 404, 405 | `not_found`, `method_not_allowed` | no such page; not by this method |
 //! | 408 | `request_timeout` | the body did not arrive in time |
-//! | 413, 414, 431 | `body_too_large`, `uri_too_long`, `headers_too_large` | over a limit |
+//! | 413, 431 | `body_too_large`, `headers_too_large` | over a limit |
 //! | 415 | `unsupported_media_type` | not JSON by its Content-Type, or encoded |
 //! | 422 | `invalid_request` | JSON, but a member is missing, twice there or breaks its rule |
 //! | 429 | `rate_limited` | the address has had its requests |
@@ -45,9 +45,7 @@ pub enum Code {
     RequestTimeout,
     /// The body is over its bound.
     BodyTooLarge,
-    /// The request line is over its bound.
-    UriTooLong,
-    /// The headers are over their bound.
+    /// The request line and headers are over their bound.
     HeadersTooLarge,
     /// Not JSON by its header.
     UnsupportedMediaType,
@@ -63,7 +61,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the table above.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::MalformedJson,
         Self::UnknownSupply,
         Self::NoEligibleBidders,
@@ -73,7 +71,6 @@ impl Code {
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::BodyTooLarge,
-        Self::UriTooLong,
         Self::HeadersTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidRequest,
@@ -93,7 +90,6 @@ impl Code {
             Self::MethodNotAllowed => (405, "method_not_allowed", "Not by this method"),
             Self::RequestTimeout => (408, "request_timeout", "The body did not arrive in time"),
             Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
-            Self::UriTooLong => (414, "uri_too_long", "The request line is too long"),
             Self::HeadersTooLarge => (431, "headers_too_large", "The headers are too large"),
             Self::UnsupportedMediaType => (415, "unsupported_media_type", "The body is not declared as JSON"),
             Self::InvalidRequest => (422, "invalid_request", "The request breaks a rule"),

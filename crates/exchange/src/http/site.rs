@@ -43,6 +43,7 @@ pub struct Site {
 #[derive(Debug)]
 pub struct Lifecycle {
     ready: AtomicBool,
+    draining: AtomicBool,
     /// When draining must have ended, once it began.
     deadline: watch::Sender<Option<Instant>>,
     clock: Clock,
@@ -51,7 +52,12 @@ pub struct Lifecycle {
 impl Lifecycle {
     /// Doors about to open.
     pub fn new(clock: Clock) -> Self {
-        Self { ready: AtomicBool::new(false), deadline: watch::Sender::new(None), clock }
+        Self {
+            ready: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            deadline: watch::Sender::new(None),
+            clock,
+        }
     }
 
     /// Every core listens.
@@ -61,7 +67,7 @@ impl Lifecycle {
 
     /// Whether requests should be sent here, and if not, why.
     pub fn ready(&self) -> Result<(), &'static str> {
-        if self.deadline.borrow().is_some() {
+        if self.is_draining() {
             Err("draining")
         } else if self.ready.load(Ordering::Acquire) {
             Ok(())
@@ -72,7 +78,13 @@ impl Lifecycle {
 
     /// No new connections from now on; what is in flight has until `deadline`.
     pub fn drain(&self, deadline: Instant) {
+        self.draining.store(true, Ordering::Release);
         self.deadline.send_replace(Some(deadline));
+    }
+
+    /// Whether the drain has begun.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// To wait for the drain and its deadline.
