@@ -118,6 +118,10 @@ impl Database {
         self.primary.open().await
     }
 
+    pub(crate) fn primary(&self) -> &Server {
+        &self.primary
+    }
+
     pub(crate) fn replicas(&self) -> &[Server] {
         &self.replicas
     }
@@ -187,7 +191,7 @@ impl Server {
         Ok(Self { options: options.disable_statement_logging(), place: Place::File(path) })
     }
 
-    fn dialect(&self) -> Dialect {
+    pub(crate) fn dialect(&self) -> Dialect {
         match self.place {
             Place::File(_) => Dialect::Sqlite,
             Place::Postgres { .. } => Dialect::Postgres,
@@ -198,10 +202,13 @@ impl Server {
     pub(crate) async fn open(&self) -> Result<AnyConnection> {
         let opening = async {
             let mut connection = self.options.connect().await?;
-            if self.dialect() == Dialect::Postgres {
+            let set = match self.dialect() {
                 // Notices such as "relation already exists, skipping" are not for the operator's log.
-                sqlx::raw_sql("SET client_min_messages = warning").execute(&mut connection).await?;
-            }
+                Dialect::Postgres => "SET client_min_messages = warning",
+                // Pages are read where the kernel has them, without a call for each.
+                Dialect::Sqlite => "PRAGMA mmap_size = 268435456",
+            };
+            sqlx::raw_sql(set).execute(&mut connection).await?;
             Ok::<_, sqlx::Error>(connection)
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {

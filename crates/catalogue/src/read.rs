@@ -6,7 +6,7 @@
 //! * Rows come aggregated, many in one: rows are what costs time here.
 
 use crate::Snapshot;
-use crate::build::Rows;
+use crate::build::{Rows, SupplyRow};
 use crate::database::{Database, Dialect, Server, plain};
 use anyhow::{Result, anyhow};
 use serde::de::DeserializeOwned;
@@ -43,14 +43,14 @@ pub(crate) async fn read_through(
             match caught_up {
                 Err(_) => warn!(%replica, "replica is behind, skipped"),
                 Ok(Err(error)) => warn!(%replica, "replica skipped: {error}"),
-                Ok(Ok(mut connection)) => match rows(&mut connection, db.dialect()).await {
+                Ok(Ok(mut connection)) => match rows(replica, &mut connection).await {
                     Ok(rows) => return rows.build(previous),
                     Err(error) => warn!(%replica, "replica skipped: {error}"),
                 },
             }
         }
     }
-    rows(primary, db.dialect()).await?.build(previous)
+    rows(db.primary(), primary).await?.build(previous)
 }
 
 /// How many changes the catalogue has seen.
@@ -68,19 +68,70 @@ async fn caught_up(replica: &Server, wanted: i64) -> Result<AnyConnection> {
 }
 
 /// Every row, of one moment.
-async fn rows(connection: &mut AnyConnection, dialect: Dialect) -> Result<Rows> {
+async fn rows(server: &Server, connection: &mut AnyConnection) -> Result<Rows> {
+    let dialect = server.dialect();
     let begin = match dialect {
         Dialect::Sqlite => "BEGIN",
         Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     };
+    let mut second = match dialect {
+        Dialect::Sqlite => Some(Second::open(server).await?),
+        Dialect::Postgres => None,
+    };
     let mut transaction = connection.begin_with(begin).await.map_err(failed)?;
-    let rows = Rows {
-        bidders: table(&mut transaction, dialect, "bidders", "no, id, country, simulation").await?,
-        supplies: table(&mut transaction, dialect, "supplies", "no, id, auction, bid_floor_micros").await?,
-        links: links(&mut transaction, dialect).await?,
+    let bidders = table(&mut transaction, dialect, "bidders", "no, id, country, simulation").await?;
+    let supplies: Vec<SupplyRow> =
+        table(&mut transaction, dialect, "supplies", "no, id, auction, bid_floor_micros").await?;
+    let sees_the_same = match &mut second {
+        Some(second) => second.sees_the_same().await?,
+        None => false,
+    };
+    let links = match &mut second {
+        Some(second) if sees_the_same => {
+            let middle = supplies.get(supplies.len() / 2).map_or(0, |supply| supply.no);
+            let (mut low, high) = tokio::try_join!(
+                links(&mut transaction, dialect, i64::MIN, middle),
+                links(&mut second.connection, dialect, middle, i64::MAX),
+            )?;
+            low.extend(high);
+            low
+        }
+        _ => links(&mut transaction, dialect, i64::MIN, i64::MAX).await?,
     };
     transaction.commit().await.map_err(failed)?;
-    Ok(rows)
+    Ok(Rows { bidders, supplies, links })
+}
+
+/// Another connection to an SQLite file. Most of a reading's time goes into the links, and SQLite reads on one core per
+/// connection: two of them share the work if both see the same moment.
+struct Second {
+    connection: AnyConnection,
+    version: i64,
+}
+
+impl Second {
+    /// To be opened before the first connection begins its transaction.
+    async fn open(server: &Server) -> Result<Self> {
+        let mut connection = server.open().await?;
+        let version = version(&mut connection).await?;
+        Ok(Self { connection, version })
+    }
+
+    /// Begins a transaction and says whether nobody has changed the file since this was opened: then every transaction
+    /// that began in between sees the same.
+    async fn sees_the_same(&mut self) -> Result<bool> {
+        sqlx::raw_sql("BEGIN").execute(&mut self.connection).await.map_err(failed)?;
+        // The first read fixes the moment; `data_version` alone would not.
+        sqlx::query("SELECT no FROM supplies LIMIT 1")
+            .fetch_optional(&mut self.connection)
+            .await
+            .map_err(failed)?;
+        Ok(version(&mut self.connection).await? == self.version)
+    }
+}
+
+async fn version(connection: &mut AnyConnection) -> Result<i64> {
+    sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await.map_err(failed)
 }
 
 /// The rows of `table` as JSON, by the hundred, since each row of an answer costs more than its content.
@@ -122,23 +173,30 @@ fn unreadable<T: DeserializeOwned>(table: &str, chunk: &str) -> Option<anyhow::E
     })
 }
 
-/// Each supply's number, and its bidders' numbers with commas. All numbers, so that signs can part them.
-async fn links(transaction: &mut Transaction<'_, Any>, dialect: Dialect) -> Result<Vec<(i64, String)>> {
+/// The number of each supply from `low` to before `high`, and its bidders' numbers with commas. All numbers, so that
+/// signs can part them.
+async fn links(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    low: i64,
+    high: i64,
+) -> Result<Vec<(i64, String)>> {
     let query = match dialect {
         Dialect::Sqlite => {
             "SELECT group_concat(supply_no || ':' || list, ';') FROM
-             (SELECT supply_no, group_concat(bidder_no) AS list FROM supply_bidders GROUP BY supply_no)
+             (SELECT supply_no, group_concat(bidder_no) AS list FROM supply_bidders
+              WHERE supply_no >= $1 AND supply_no < $2 GROUP BY supply_no)
              GROUP BY supply_no / 256"
         }
         Dialect::Postgres => {
             "SELECT string_agg(supply_no || ':' || list, ';') FROM
              (SELECT supply_no, string_agg(CAST(bidder_no AS text), ',') AS list FROM supply_bidders
-              GROUP BY supply_no) AS lists
+              WHERE supply_no >= $1 AND supply_no < $2 GROUP BY supply_no) AS lists
              GROUP BY supply_no / 256"
         }
     };
-    let chunks =
-        sqlx::query_scalar::<_, String>(query).fetch_all(&mut **transaction).await.map_err(failed)?;
+    let query = sqlx::query_scalar::<_, String>(query).bind(low).bind(high);
+    let chunks = query.fetch_all(connection).await.map_err(failed)?;
     let supply = |part: &str| {
         let (supply, list) = part.split_once(':').unwrap_or((part, ""));
         let supply =

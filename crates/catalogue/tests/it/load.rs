@@ -148,3 +148,37 @@ async fn a_connection_that_breaks_at_the_commit_makes_no_wrong_report() {
         assert_eq!(reported.is_ok(), is_loaded, "{reported:?}");
     }
 }
+
+/// SQLite reads through two connections, which must not see two catalogues.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_sees_one_moment_however_fast_the_catalogue_changes() {
+    let file = |bidder: &str| {
+        let supplies: Vec<String> = (0..400).map(|i| format!("\"s{i}\":[\"{bidder}\"]")).collect();
+        let bidders = r#""bidders":{"a":{"country":"US"},"b":{"country":"GB"}}"#;
+        format!("{{\"supplies\":{{{}}},{bidders}}}", supplies.join(","))
+    };
+    for scratch in Scratch::both().await {
+        scratch.load(&file("a")).await.unwrap();
+        let db = scratch.db.clone();
+        let files = [file("b"), file("a")];
+        let writing = tokio::spawn(async move {
+            for text in files.iter().cycle().take(30) {
+                let file = File::parse("f", text.as_bytes().to_vec()).unwrap();
+                load(&db, &file, &mut |_, _, _| {}).await.unwrap();
+            }
+        });
+        let mut changes = 0;
+        let mut last = 0;
+        while !writing.is_finished() {
+            let snapshot = scratch.read().await;
+            let first = &snapshot.supplies()[0].bidders()[0].id;
+            let same =
+                snapshot.supplies().iter().all(|s| s.bidders().len() == 1 && s.bidders()[0].id == *first);
+            assert!(same, "two moments in one snapshot: {}", shown(&snapshot));
+            changes += u32::from(snapshot.revision() != last);
+            last = snapshot.revision();
+        }
+        writing.await.unwrap();
+        assert!(changes > 2, "the catalogue changed under the readings {changes} times");
+    }
+}

