@@ -5,7 +5,7 @@
 //!
 //! | room | takes → gives |
 //! |---|---|
-//! | [`invite`] | opportunity, supply → who is invited, and why each other bidder is not |
+//! | [`mod@invite`] | opportunity, supply → who is invited, and why each other bidder is not |
 //! | [`profile`] | a simulated bidder, tmax, its draws → its answer (live bidders answer outside the core) |
 //! | [`clearing`] | lots, answers, chance → the fate of each bid, the clearing price of each imp |
 //! | [`record`] | all of the above, borrowed → what is written down |

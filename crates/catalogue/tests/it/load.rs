@@ -150,7 +150,7 @@ async fn a_connection_that_breaks_at_the_commit_makes_no_wrong_report() {
 }
 
 /// SQLite reads through two connections, which must not see two catalogues.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_reading_sees_one_moment_however_fast_the_catalogue_changes() {
     let file = |bidder: &str| {
         let supplies: Vec<String> = (0..400).map(|i| format!("\"s{i}\":[\"{bidder}\"]")).collect();
