@@ -86,7 +86,7 @@ impl File {
                 "starts with a byte order mark; save it as UTF-8 without BOM",
             ));
         }
-        let (found, supplies, bidders, mentions) = {
+        let (mut found, supplies, bidders, mentions) = {
             let (mut reading, mut reader) = (Reading::default(), Reader::new(&text));
             match serde_json::from_str::<&RawValue>(&text) {
                 Ok(document) => reading.document(&mut reader, document),
@@ -95,6 +95,11 @@ impl File {
             (reader.finish(), reading.supplies, reading.bidders, reading.mentions)
         };
         if !found.is_empty() {
+            // Whoever mends the file wants to know of these, too, though the catalogue may have them.
+            for mention in &mentions {
+                let bidder = bidders[mention.bidder as usize].id.as_str();
+                found.add(mention.at, format!("names {bidder:?}, a bidder not in this file"));
+            }
             return Err(found.into_problems(name, &text));
         }
         Ok(Self { supplies, bidders, mentions, name: name.to_owned(), text })

@@ -57,6 +57,10 @@ fn every_problem_is_listed_with_its_place() {
         r#"{"supplies":{"s":["b","b"]},"bidders":{"b":{"country":"US"}}}"#,
         &["f:1:23: bidder \"b\" is listed twice"],
     );
+    check(
+        r#"{"supplies":{"s":["b","x"]},"bidders":{"b":{"country":"ZZ"}}}"#,
+        &["f:1:23: names \"x\", a bidder not in this file", "f:1:55: country \"ZZ\" is no ISO 3166-1 code"],
+    );
 }
 
 #[test]

@@ -33,17 +33,17 @@ use utoipa::ToSchema;
 #[expect(dead_code, reason = "documentation only: the door reads the body without copying it")]
 pub struct BidRequestBody {
     /// The supply that offers the slot.
-    #[schema(min_length = 1, max_length = 128, example = "supply1")]
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", example = "supply1")]
     supply_id: String,
     /// The user's IPv4 or IPv6 address.
     #[schema(example = "192.168.1.100")]
     ip: String,
     /// ISO 3166-1 alpha-2, any case; alpha-3 is taken too.
-    #[schema(min_length = 2, max_length = 3, example = "US")]
+    #[schema(pattern = "^[A-Za-z]{2,3}$", example = "US")]
     country: String,
     /// Milliseconds a bidder has to answer.
-    #[schema(minimum = 1, maximum = 5000, default = 200, example = 200)]
-    tmax: Option<u32>,
+    #[schema(required = false, minimum = 1, maximum = 5000, default = 200, example = 200)]
+    tmax: u32,
 }
 
 /// The answer to a slot that was sold, as the documentation shows it.
