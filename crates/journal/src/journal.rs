@@ -179,8 +179,8 @@ fn check(settings: &Settings) -> Result<()> {
         "a segment has 64 KiB to 1 GiB, in whole pages of 4 KiB: {segment} has not"
     );
     ensure!(
-        (16 << 10..=segment).contains(&ahead),
-        "16 KiB or more are prepared ahead, and at most a segment: {ahead} is not"
+        (16 << 10..=segment).contains(&ahead) && ahead.is_multiple_of(4096),
+        "16 KiB to a segment are prepared ahead, in whole pages of 4 KiB: {ahead} is not"
     );
     Ok(())
 }

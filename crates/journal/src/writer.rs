@@ -6,7 +6,7 @@
 //! * The writer never waits: without prepared room it returns [`Unavailable`] and rings for some.
 //! * Every segment that the writer leaves ends with a record that says so.
 
-use crate::format::{self, END_BYTES, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, Word, stride};
+use crate::format::{self, END_BYTES, HEADER_BYTES, PAYLOAD_BYTES_MAX, RECORD_HEADER_BYTES, Word, stride};
 use crate::lane::{Lane, Trouble};
 use crate::map::Map;
 use crate::segment::Segment;
@@ -48,6 +48,8 @@ pub struct Writer {
     lane: Arc<Lane>,
     page: Option<Page>,
     records: u64,
+    /// What a new segment certainly has room for.
+    payload_bytes_max: usize,
 }
 
 /// The segment at hand.
@@ -66,7 +68,9 @@ struct Page {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, lane: Arc<Lane>) -> Self {
-        Self { shared, lane, page: None, records: 0 }
+        let around = HEADER_BYTES + RECORD_HEADER_BYTES + END_BYTES;
+        let payload_bytes_max = PAYLOAD_BYTES_MAX.min(shared.settings.ahead_bytes as usize - around);
+        Self { shared, lane, page: None, records: 0, payload_bytes_max }
     }
 
     /// The core whose journal this is.
@@ -90,8 +94,11 @@ impl Writer {
         write: impl FnOnce(&mut [u8]),
     ) -> Result<Offset, Unavailable> {
         let needed = stride(payload_bytes);
+        if payload_bytes > self.payload_bytes_max {
+            return Err(Unavailable::TooLong);
+        }
         if !self.page.as_ref().is_some_and(|page| page.takes(needed)) {
-            self.make_room(payload_bytes)?;
+            self.make_room(needed)?;
         }
         let Some(page) = &mut self.page else { return Err(Unavailable::NoRoom) };
         let offset = page.write(self.lane.key, time_us, payload_bytes, write);
@@ -114,13 +121,7 @@ impl Writer {
     }
 
     #[cold]
-    fn make_room(&mut self, payload_bytes: usize) -> Result<(), Unavailable> {
-        let needed = stride(payload_bytes);
-        // What a new segment certainly has room for.
-        let ahead = self.shared.settings.ahead_bytes as usize;
-        if payload_bytes > PAYLOAD_BYTES_MAX || needed + END_BYTES + format::HEADER_BYTES > ahead {
-            return Err(Unavailable::TooLong);
-        }
+    fn make_room(&mut self, needed: usize) -> Result<(), Unavailable> {
         if let Some(page) = &mut self.page {
             page.look(&self.shared);
             if page.takes(needed) {

@@ -1,7 +1,5 @@
 //! Journals of a test's own, and what is in them.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use journal::{Begin, Item, Journal, Offset, Reader, Settings, Writer};
 use std::path::Path;
 use std::time::{Duration, Instant};

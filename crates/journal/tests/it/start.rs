@@ -1,7 +1,7 @@
 //! Starting: who may, who it is, how fast.
 
 use crate::scratch::{append, open, payload, quick_dir, read, segments, small};
-use journal::{Journal, Settings};
+use journal::{Journal, Settings, Unavailable};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -94,4 +94,19 @@ fn a_start_reads_only_the_segment_that_was_not_ended() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?} for 200 MB", begun.elapsed());
     assert_eq!(journal.recovery().torn.len(), 1);
     assert!(journal.recovery().segments > 10);
+}
+
+#[test]
+fn a_record_is_as_long_as_what_is_prepared_ahead_or_a_mebibyte() {
+    for (ahead_bytes, longest) in
+        [(16 << 10, (16 << 10) - 64 - 16 - 16), (2 << 20, journal::PAYLOAD_BYTES_MAX)]
+    {
+        let dir = quick_dir();
+        let (_journal, mut writer) =
+            open(Settings { segment_bytes: 4 << 20, ahead_bytes, ..small(dir.path()) });
+        append(&mut writer, 1, b"the segment is at hand");
+        assert_eq!(writer.append(1, &vec![0; longest + 1]), Err(Unavailable::TooLong));
+        append(&mut writer, 1, &payload(1, longest));
+        assert_eq!(read(dir.path()).len(), 2);
+    }
 }
