@@ -1,6 +1,7 @@
 //! How far a named reader has come, kept in a file that is replaced whole.
 //!
-//! * A reader is registered from [`Cursor::open`] until [`Cursor::forget`]; retention keeps what it has not come to.
+//! * A reader is registered from [`Cursor::open`] until [`Cursor::forget`]; retention keeps what it has not
+//!   come to.
 //! * What [`Cursor::save`] wrote survives a power cut; between saves nothing is kept.
 //! * Layout: magic, version, number of cores, then core and offset of each, CRC32C; little-endian.
 

@@ -1,10 +1,10 @@
-//! The bytes on disk, version 1: what a segment's header and a record look like. `docs/journal.md` is the page for
-//! people.
+//! The bytes on disk, version 1: what a segment's header and a record look like. `docs/journal.md` is the
+//! page for people.
 //!
 //! * All numbers are little-endian; everything begins at a multiple of eight.
 //! * Every byte of a segment is covered by a checksum or must be zero, so any damaged byte is found.
-//! * A record's checksum also covers its offset and is keyed by the instance: bytes that merely look like a record,
-//!   in a payload or left over from elsewhere, are not taken for one.
+//! * A record's checksum also covers its offset and is keyed by the instance: bytes that merely look like a
+//!   record, in a payload or left over from elsewhere, are not taken for one.
 
 /// What a segment file begins with.
 pub(crate) const MAGIC: [u8; 8] = *b"bourse.j";
@@ -137,8 +137,8 @@ pub(crate) fn checksum(key: u32, offset: u64, word: u32, rest: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(key, &place), rest)
 }
 
-/// Writes all of a record but its word; what follows it is marked as not written. `record` holds the stride and the
-/// next word.
+/// Writes all of a record but its word; what follows it is marked as not written. `record` holds the stride
+/// and the next word.
 pub(crate) fn fill(record: &mut [u8], key: u32, offset: u64, word: u32, time_us: u64, payload_end: usize) {
     let stride = record.len() - 4;
     record[8..16].copy_from_slice(&time_us.to_le_bytes());

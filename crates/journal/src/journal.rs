@@ -17,8 +17,8 @@ use tracing::{info, warn};
 
 /// A data directory open for writing: the lock, and the threads that prepare, sync and retain.
 ///
-/// Dropped after its writers, it leaves every segment synced and at its length. A writer that outlives it writes into
-/// what room is left, and keeps the lock.
+/// Dropped after its writers, it leaves every segment synced and at its length. A writer that outlives it
+/// writes into what room is left, and keeps the lock.
 #[derive(Debug)]
 pub struct Journal {
     shared: Arc<Shared>,
@@ -185,8 +185,8 @@ fn check(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Ends the segments that were not. Returns where the next one begins: behind every offset that was ever given out, so
-/// that no reader's place is ever some other record's.
+/// Ends the segments that were not. Returns where the next one begins: behind every offset that was ever
+/// given out, so that no reader's place is ever some other record's.
 fn recover(core_dir: &Path, core: u32, instance: u64, recovery: &mut Recovery) -> Result<u64> {
     let failed = || format!("cannot list {}", core_dir.display());
     for name in files::names(core_dir).with_context(failed)? {

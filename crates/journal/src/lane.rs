@@ -110,8 +110,8 @@ impl Lane {
     pub(crate) fn discard_spare(&self) {
         let Some((spare, _map)) = locked(&self.spare).take() else { return };
         locked(&self.live).segments.retain(|segment| !Arc::ptr_eq(segment, &spare));
-        // Its base is used again: no record ever had an offset in it. A file that stays is in the way of the next one,
-        // which says so.
+        // Its base is used again: no record ever had an offset in it. A file that stays is in the way of the
+        // next one, which says so.
         let _ = std::fs::remove_file(&spare.path);
     }
 

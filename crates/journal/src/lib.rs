@@ -1,10 +1,11 @@
 //! The journal: append, sync, recover, read, retain. It knows bytes, times and offsets, not what they mean.
 //!
-//! * Each core has an endless stream of bytes of its own, cut into segment files. An [`Offset`] is a place in it; it
-//!   never becomes another record's.
+//! * Each core has an endless stream of bytes of its own, cut into segment files. An [`Offset`] is a place in
+//!   it; it never becomes another record's.
 //! * What [`Writer::append`] returned an offset for survives the process; what was synced survives the power.
 //! * A writer never waits. Without room it says [`Unavailable`], and works again when there is room again.
-//! * Any damaged byte is found by whoever reads it, costs the record that it is in and no other, and is reported.
+//! * Any damaged byte is found by whoever reads it, costs the record that it is in and no other, and is
+//!   reported.
 //! * One process writes a directory; any number read it, also while it is written.
 //!
 //! | module | what it does |
@@ -114,7 +115,8 @@ impl Settings {
     }
 }
 
-/// What is behind a lock, also after a thread that held it panicked: no step under a lock leaves half of a change.
+/// What is behind a lock, also after a thread that held it panicked: no step under a lock leaves half of a
+/// change.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

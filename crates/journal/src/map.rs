@@ -1,9 +1,9 @@
 //! A segment's pages in this process's memory: the only unsafe code of the crate.
 //!
-//! * A [`Map`] has one owner, the writer; readers and the background threads use the file (`pread`, `fdatasync`), so no
-//!   two threads ever touch the mapping.
-//! * Touching a page that has no block raises SIGBUS. The writer stays below what was written with zeros beforehand;
-//!   the map itself only knows how long the mapping is, and asserts that.
+//! * A [`Map`] has one owner, the writer; readers and the background threads use the file (`pread`,
+//!   `fdatasync`), so no two threads ever touch the mapping.
+//! * Touching a page that has no block raises SIGBUS. The writer stays below what was written with zeros
+//!   beforehand; the map itself only knows how long the mapping is, and asserts that.
 //! * Under miri, which has no `mmap`, the pages are ordinary memory.
 #![expect(unsafe_code, reason = "a store into a mapped page is the one way to record without a system call")]
 
@@ -33,20 +33,21 @@ impl Map {
     /// The bytes `at..at + len`.
     pub(crate) fn bytes_mut(&mut self, at: usize, len: usize) -> &mut [u8] {
         assert!(at <= self.len && len <= self.len - at, "beyond the mapping");
-        // SAFETY: the range is inside the mapping, which lives as long as `self`; `&mut self` is the only way to it in
-        // this process, and the lock on the directory keeps other processes from writing to the file.
+        // SAFETY: the range is inside the mapping, which lives as long as `self`; `&mut self` is the only way
+        // to it in this process, and the lock on the directory keeps other processes from writing to
+        // the file.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(at), len) }
     }
 
-    /// Stores `word` after everything stored before it: whoever sees it, by `pread` or on disk after a kill, sees the
-    /// rest, too.
+    /// Stores `word` after everything stored before it: whoever sees it, by `pread` or on disk after a kill,
+    /// sees the rest, too.
     pub(crate) fn publish(&mut self, at: usize, word: u32) {
         assert!(
             at.is_multiple_of(4) && self.len >= 4 && at <= self.len - 4,
             "no aligned word in the mapping"
         );
-        // SAFETY: inside the mapping and aligned (its start is aligned to a page, `at` to 4); `&mut self` says that no
-        // reference to these bytes is alive.
+        // SAFETY: inside the mapping and aligned (its start is aligned to a page, `at` to 4); `&mut self`
+        // says that no reference to these bytes is alive.
         let place = unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(at).cast()) };
         place.store(word.to_le(), Ordering::Release);
     }
@@ -89,9 +90,9 @@ mod pages {
     pub(super) fn forget(start: NonNull<u8>, end: usize) {
         const PAGE_BYTES: usize = 4096;
         let whole = end - end % PAGE_BYTES;
-        // SAFETY: whole pages inside a shared mapping of a file: their contents stay in the page cache, and the next
-        // access maps them again. Where a page is larger, the kernel refuses or rounds up within the mapping, which
-        // is as harmless.
+        // SAFETY: whole pages inside a shared mapping of a file: their contents stay in the page cache, and
+        // the next access maps them again. Where a page is larger, the kernel refuses or rounds up
+        // within the mapping, which is as harmless.
         unsafe { libc::madvise(start.as_ptr().cast(), whole, libc::MADV_DONTNEED) };
     }
 

@@ -1,8 +1,10 @@
 //! Reads one core's journal, also while this or another process writes it.
 //!
 //! * Every whole record comes once, in order; [`Reader::next`] returns None when there is nothing more yet.
-//! * What is damaged and what retention removed come as items of their own, with the offsets, and reading goes on.
-//! * [`Reader::offset`] is where to go on later, in another process too; a [`Cursor`](crate::Cursor) keeps it.
+//! * What is damaged and what retention removed come as items of their own, with the offsets, and reading
+//!   goes on.
+//! * [`Reader::offset`] is where to go on later, in another process too; a [`Cursor`](crate::Cursor) keeps
+//!   it.
 
 use crate::files::{self, Entry, core_dir};
 use crate::format::{END_BYTES, SPAN_MAX};
@@ -18,7 +20,8 @@ pub enum Begin {
     Oldest,
     /// At the first record at or after this offset.
     Offset(Offset),
-    /// At a record before which none is as young as this many microseconds since 1970; older ones may still follow.
+    /// At a record before which none is as young as this many microseconds since 1970; older ones may still
+    /// follow.
     Time(u64),
 }
 
@@ -258,8 +261,8 @@ impl Reader {
     }
 }
 
-/// The position of a record older than `time_us` that no younger one precedes; whole records are found from anywhere,
-/// so halving the file needs no index.
+/// The position of a record older than `time_us` that no younger one precedes; whole records are found from
+/// anywhere, so halving the file needs no index.
 fn bisect(scan: &mut Scan, time_us: u64) -> Result<u64> {
     const NEAR_BYTES: u64 = 32 << 10;
     let (mut older, mut limit) = (FIRST, scan.len()?);

@@ -1,8 +1,8 @@
 //! Removes old segments.
 //!
 //! * By age: older than `retain_hours`, and no registered reader still needs it.
-//! * By size: when all segments together take more than `retain_bytes`, the oldest go first; what a reader still needs
-//!   goes last, and is counted and logged, because that reader will find a gap.
+//! * By size: when all segments together take more than `retain_bytes`, the oldest go first; what a reader
+//!   still needs goes last, and is counted and logged, because that reader will find a gap.
 //! * The newest segment of a core always stays: it says which offsets were given out.
 
 use crate::cursor::{self, Place};

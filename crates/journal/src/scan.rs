@@ -1,8 +1,10 @@
-//! One segment's file, looked at by position: what stands there, and where the next whole record is after damage.
+//! One segment's file, looked at by position: what stands there, and where the next whole record is after
+//! damage.
 //!
 //! * Nothing is trusted: a length is believed when the checksum agrees.
-//! * Reads go through a window that may be older than the file; what looks unwritten or damaged is read again before
-//!   it is called so. A writer stores the length last, so a second read after it was seen has all of the record.
+//! * Reads go through a window that may be older than the file; what looks unwritten or damaged is read again
+//!   before it is called so. A writer stores the length last, so a second read after it was seen has all of
+//!   the record.
 
 use crate::files::Entry;
 use crate::format::{self, END_BYTES, HEADER_BYTES, Header, HeaderFault, RECORD_HEADER_BYTES, Word, stride};
@@ -256,8 +258,8 @@ fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Ends a segment that its writer did not: what follows the last whole record is cut. Returns how many bytes, zeros
-/// not counted, or None if the segment had ended.
+/// Ends a segment that its writer did not: what follows the last whole record is cut. Returns how many bytes,
+/// zeros not counted, or None if the segment had ended.
 pub(crate) fn seal(entry: &Entry, core: u32, instance: u64) -> Result<Option<u64>> {
     let mut scan = Scan::open(entry, core, instance)?;
     let path = entry.path.as_path();

@@ -1,5 +1,5 @@
-//! A segment that is being written, as the background threads see it: a file, and how far it is prepared, written and
-//! synced.
+//! A segment that is being written, as the background threads see it: a file, and how far it is prepared,
+//! written and synced.
 //!
 //! * Positions count from the file's beginning; an offset is `base` plus a position.
 //! * `ready` grows only after zeros were written up to there, so that every page below it has its block.
@@ -45,8 +45,8 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// A new file with a header and `ahead` bytes of room, on disk with its name; or nothing at all. It gets its name
-    /// last, because readers look at what has one.
+    /// A new file with a header and `ahead` bytes of room, on disk with its name; or nothing at all. It gets
+    /// its name last, because readers look at what has one.
     pub(crate) fn create(dir: &Path, header: &Header, ahead: u64, disk: &Disk) -> io::Result<Self> {
         let path = segment_path(dir, header.base);
         let unnamed = path.with_extension("new");
@@ -78,7 +78,8 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Writes zeros until `ahead` bytes beyond what is written are ready. What could be written before an error is kept.
+    /// Writes zeros until `ahead` bytes beyond what is written are ready. What could be written before an
+    /// error is kept.
     pub(crate) fn prepare(&self, ahead: u64, disk: &Disk) -> io::Result<()> {
         let _shape = locked(&self.shape);
         if self.ended() || self.failed() {
@@ -95,7 +96,8 @@ impl Segment {
         Ok(())
     }
 
-    /// Puts what is written on disk, with its final length if the writer has left. Returns the position synced to.
+    /// Puts what is written on disk, with its final length if the writer has left. Returns the position
+    /// synced to.
     pub(crate) fn sync(&self, disk: &Disk, ended: bool) -> io::Result<u64> {
         let written = self.written();
         if ended {
@@ -107,8 +109,8 @@ impl Segment {
         Ok(written)
     }
 
-    /// Copies a segment whose sync failed to a new file in its place. What was written is still in the page cache, or
-    /// its checksums will say that it is not.
+    /// Copies a segment whose sync failed to a new file in its place. What was written is still in the page
+    /// cache, or its checksums will say that it is not.
     pub(crate) fn rescue(&self, disk: &Disk) -> io::Result<()> {
         let fresh = self.path.with_extension("rescue");
         let copy = File::create(&fresh)?;

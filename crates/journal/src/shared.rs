@@ -27,7 +27,8 @@ pub(crate) struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // Said, not left to the file's end: a process that was forked in between still holds the file for a moment.
+        // Said, not left to the file's end: a process that was forked in between still holds the file for a
+        // moment.
         let _ = self.lock.unlock();
     }
 }

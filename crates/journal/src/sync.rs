@@ -1,10 +1,10 @@
 //! Puts what was written on disk, in a thread of its own, and tells who waits for that.
 //!
-//! * Every `sync_ms` each segment with new records is synced; with `sync_ms` 0 whenever an answer waits, so that all
-//!   answers that came meanwhile share the next sync (group commit).
-//! * A sync that failed says nothing about what is on disk, and the next one would succeed without having written
-//!   anything. So it is never repeated: the writer leaves the file, waiters are told, and the records are copied to a
-//!   new file in its place until that succeeds.
+//! * Every `sync_ms` each segment with new records is synced; with `sync_ms` 0 whenever an answer waits, so
+//!   that all answers that came meanwhile share the next sync (group commit).
+//! * A sync that failed says nothing about what is on disk, and the next one would succeed without having
+//!   written anything. So it is never repeated: the writer leaves the file, waiters are told, and the records
+//!   are copied to a new file in its place until that succeeds.
 
 use crate::lane::{Lane, Trouble};
 use crate::segment::Segment;
@@ -109,7 +109,8 @@ fn sync(shared: &Shared, lane: &Lane, segment: &Arc<Segment>) {
         Err(error) => {
             segment.set_failed();
             lane.set_trouble(Trouble::Sync);
-            // The rest of the segment's offsets: what the writer adds before it notices is not on disk, either.
+            // The rest of the segment's offsets: what the writer adds before it notices is not on disk,
+            // either.
             lane.set_unsynced(segment.base + before..segment.base + segment.span);
             lane.discard_spare();
             shared.counts.sync_failures.fetch_add(1, Ordering::Relaxed);

@@ -37,8 +37,8 @@ pub struct SegmentReport {
     pub bytes: u64,
     /// Where no whole record stands though one did; the header counts as well.
     pub damaged: Vec<Range<Offset>>,
-    /// Bytes after the last whole record that are not zero, in a segment whose end is not said. The next start cuts
-    /// them; in a running journal it may be a record that is just being written.
+    /// Bytes after the last whole record that are not zero, in a segment whose end is not said. The next
+    /// start cuts them; in a running journal it may be a record that is just being written.
     pub torn_bytes: u64,
     /// The earliest and the latest time of a record.
     pub times_us: Option<(u64, u64)>,

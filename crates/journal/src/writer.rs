@@ -1,7 +1,7 @@
 //! A core's pen: one thread appends, without a system call, an allocation or a lock in the usual case.
 //!
-//! * When [`Writer::append`] returns an offset, the record is in the kernel's page cache: killing the process does not
-//!   lose it. A power cut may, until it is synced ([`Writer::synced`]).
+//! * When [`Writer::append`] returns an offset, the record is in the kernel's page cache: killing the process
+//!   does not lose it. A power cut may, until it is synced ([`Writer::synced`]).
 //! * A record is copied first and its length stored last, so a reader never sees half of one.
 //! * The writer never waits: without prepared room it returns [`Unavailable`] and rings for some.
 //! * Every segment that the writer leaves ends with a record that says so.
@@ -78,8 +78,8 @@ impl Writer {
         self.lane.core
     }
 
-    /// Records `payload`. Times of one core may go back by [`TIME_SLACK_US`](crate::TIME_SLACK_US) at most, or readers
-    /// that ask for a time will miss records.
+    /// Records `payload`. Times of one core may go back by [`TIME_SLACK_US`](crate::TIME_SLACK_US) at most,
+    /// or readers that ask for a time will miss records.
     #[inline]
     pub fn append(&mut self, time_us: u64, payload: &[u8]) -> Result<Offset, Unavailable> {
         self.append_with(time_us, payload.len(), |bytes| bytes.copy_from_slice(payload))
