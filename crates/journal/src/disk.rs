@@ -1,0 +1,79 @@
+//! The calls that a disk may refuse, in one place, so that tests can refuse them.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// The machine's disk.
+#[cfg(not(test))]
+#[derive(Debug)]
+pub(crate) struct Disk;
+
+#[cfg(not(test))]
+impl Disk {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    pub(crate) fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        file.write_all_at(bytes, at)
+    }
+
+    pub(crate) fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {
+        file.set_len(bytes)
+    }
+
+    pub(crate) fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+}
+
+/// A disk that refuses what a test tells it to, and remembers what was synced after a failure.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) refuse_writes: std::sync::atomic::AtomicBool,
+    pub(crate) refuse_syncs: std::sync::atomic::AtomicBool,
+    /// Held open, so that no new file gets an old one's number.
+    failed: std::sync::Mutex<Vec<File>>,
+    pub(crate) synced_again: std::sync::atomic::AtomicU64,
+}
+
+#[cfg(test)]
+impl Disk {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        refuse(&self.refuse_writes, libc::ENOSPC)?;
+        file.write_all_at(bytes, at)
+    }
+
+    pub(crate) fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {
+        file.set_len(bytes)
+    }
+
+    pub(crate) fn sync(&self, file: &File) -> io::Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let inode = |file: &File| file.metadata().map(|metadata| metadata.ino());
+        let this = inode(file)?;
+        let mut failed = crate::locked(&self.failed);
+        if failed.iter().any(|one| inode(one).is_ok_and(|one| one == this)) {
+            self.synced_again.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        if let Err(error) = refuse(&self.refuse_syncs, libc::EIO) {
+            failed.push(file.try_clone()?);
+            return Err(error);
+        }
+        file.sync_data()
+    }
+}
+
+#[cfg(test)]
+fn refuse(switch: &std::sync::atomic::AtomicBool, errno: i32) -> io::Result<()> {
+    if switch.load(std::sync::atomic::Ordering::Acquire) {
+        return Err(io::Error::from_raw_os_error(errno));
+    }
+    Ok(())
+}

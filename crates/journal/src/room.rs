@@ -1,0 +1,82 @@
+//! Keeps room ready before the writers, in a thread of its own: a slow sync must not keep a writer from room.
+//!
+//! * The segment at hand has `ahead_bytes` of zeros beyond what is written, and a spare one waits.
+//! * A full disk ends that, is logged once, and is tried again until there is space.
+//! * Segments that are old are marked, so that the writer leaves them with its next record.
+
+use crate::lane::{Lane, Trouble};
+use crate::retain;
+use crate::shared::Shared;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tracing::{error, info};
+
+/// Between looks when nobody rings.
+const EVERY: Duration = Duration::from_millis(100);
+/// Readers come on and segments age without ringing.
+const RETAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// The thread: prepares, ages and retains until told to stop.
+pub(crate) fn run(shared: &Shared) {
+    shared.room_bell.hang();
+    let mut retain_at = Instant::now();
+    let mut settled = 0;
+    while !shared.stop.load(Ordering::Acquire) {
+        for lane in &shared.lanes {
+            keep(shared, lane);
+        }
+        let now = shared.counts.segments_settled.load(Ordering::Relaxed);
+        if now != settled || Instant::now() >= retain_at {
+            settled = now;
+            retain_at = Instant::now() + RETAIN_EVERY;
+            retain::pass(shared);
+        }
+        shared.room_bell.wait(EVERY);
+    }
+}
+
+/// Prepares what a lane lacks, and says once what prevents it.
+pub(crate) fn keep(shared: &Shared, lane: &Lane) {
+    age(shared, lane);
+    match prepare(shared, lane) {
+        Ok(fresh) => {
+            // Only a new segment says that a disk which failed to sync works again.
+            let over = match lane.trouble() {
+                Trouble::None => false,
+                Trouble::Room => true,
+                Trouble::Sync => fresh,
+            };
+            if over {
+                lane.set_trouble(Trouble::None);
+                info!(core = lane.core, "journal has room again");
+            }
+        }
+        Err(error) => {
+            let dir = lane.dir.display();
+            // A failed sync stays the reason until a new segment works.
+            if lane.trouble() == Trouble::None {
+                lane.set_trouble(Trouble::Room);
+                error!(core = lane.core, %dir, %error, "journal cannot prepare room, free space or check the disk");
+            }
+        }
+    }
+}
+
+/// Returns whether a new segment was made.
+fn prepare(shared: &Shared, lane: &Lane) -> io::Result<bool> {
+    // The one at hand first: it is needed first.
+    for segment in lane.segments() {
+        segment.prepare(shared.settings.ahead_bytes, &shared.disk)?;
+    }
+    lane.make_spare(shared)
+}
+
+fn age(shared: &Shared, lane: &Lane) {
+    let limit = Duration::from_secs(shared.settings.segment_age_s);
+    for segment in lane.segments() {
+        if !segment.is_empty() && segment.begun.get_or_init(Instant::now).elapsed() >= limit {
+            segment.set_aged();
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Starting: who may, who it is, how fast.
+
+use crate::scratch::{append, open, payload, quick_dir, read, segments, small};
+use journal::{Journal, Settings, Unavailable};
+use std::fs;
+use std::time::{Duration, Instant};
+
+#[test]
+fn two_processes_never_share_a_directory() {
+    let dir = quick_dir();
+    let (journal, writer) = open(small(dir.path()));
+    let refused = format!("{:#}", Journal::open(small(dir.path())).unwrap_err());
+    let expected = format!("process {} is using {}", std::process::id(), dir.path().display());
+    assert!(refused.starts_with(&expected) && !refused.contains('\n'), "{refused}");
+    drop(journal);
+    assert!(Journal::open(small(dir.path())).is_err(), "the writer still is there");
+    drop(writer);
+    assert!(Journal::open(small(dir.path())).is_ok());
+}
+
+#[test]
+fn an_instance_stays_who_it_is() {
+    let dir = quick_dir();
+    let first = open(small(dir.path())).0.instance();
+    assert_eq!(open(small(dir.path())).0.instance(), first);
+    assert_ne!(open(small(quick_dir().path())).0.instance(), first);
+}
+
+#[test]
+fn a_start_without_records_leaves_no_file_behind() {
+    let dir = quick_dir();
+    for _ in 0..3 {
+        drop(open(small(dir.path())));
+        assert_eq!(segments(dir.path()).len(), 0);
+    }
+}
+
+#[test]
+fn a_clean_end_leaves_no_room_in_the_files() {
+    let dir = quick_dir();
+    let (journal, mut writer) = open(small(dir.path()));
+    append(&mut writer, 1, &[1; 100]);
+    drop((writer, journal));
+    // Header, one record of 16 + 100 bytes padded, the end.
+    assert_eq!(fs::metadata(&segments(dir.path())[0]).unwrap().len(), 64 + 120 + 16);
+    assert_eq!(open(small(dir.path())).0.recovery().torn, []);
+}
+
+#[test]
+fn fewer_cores_than_before_are_recovered_and_read_all_the_same() {
+    let dir = quick_dir();
+    let (journal, mut writers) = Journal::open(Settings { cores: 3, ..small(dir.path()) }).unwrap();
+    for writer in &mut writers {
+        append(writer, 1, b"record");
+    }
+    // As if killed: the writers never say where their segments end.
+    for writer in writers {
+        std::mem::forget(writer);
+    }
+    // The forgotten writers keep the lock, so the files go to another directory.
+    let copy = quick_dir();
+    drop(journal);
+    for core in 0..3 {
+        let core = format!("core-{core}");
+        fs::create_dir(copy.path().join(&core)).unwrap();
+        for entry in fs::read_dir(dir.path().join(&core)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.path().join(&core).join(entry.file_name())).unwrap();
+        }
+    }
+    let (journal, writer) = open(small(copy.path()));
+    assert_eq!(journal.recovery().torn.len(), 3);
+    assert_eq!(journal::cores(copy.path()).unwrap(), [0, 1, 2]);
+    assert_eq!(read(copy.path()).len(), 1);
+    drop((writer, journal));
+}
+
+#[test]
+fn a_start_reads_only_the_segment_that_was_not_ended() {
+    let dir = quick_dir();
+    let settings = Settings { segment_bytes: 16 << 20, ahead_bytes: 8 << 20, ..small(dir.path()) };
+    let (journal, mut writer) = open(settings.clone());
+    let record = payload(7, 100_000);
+    for at in 0..2_000 {
+        append(&mut writer, at, &record);
+    }
+    drop((writer, journal));
+    let last = segments(dir.path()).pop().unwrap();
+    let length = fs::metadata(&last).unwrap().len();
+    fs::File::options().write(true).open(&last).unwrap().set_len(length - 17).unwrap();
+
+    let begun = Instant::now();
+    let (journal, _writer) = open(settings);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?} for 200 MB", begun.elapsed());
+    assert_eq!(journal.recovery().torn.len(), 1);
+    assert!(journal.recovery().segments > 10);
+}
+
+#[test]
+fn a_record_is_as_long_as_what_is_prepared_ahead_or_a_mebibyte() {
+    for (ahead_bytes, longest) in
+        [(16 << 10, (16 << 10) - 64 - 16 - 16), (2 << 20, journal::PAYLOAD_BYTES_MAX)]
+    {
+        let dir = quick_dir();
+        let (_journal, mut writer) =
+            open(Settings { segment_bytes: 4 << 20, ahead_bytes, ..small(dir.path()) });
+        append(&mut writer, 1, b"the segment is at hand");
+        assert_eq!(writer.append(1, &vec![0; longest + 1]), Err(Unavailable::TooLong));
+        append(&mut writer, 1, &payload(1, longest));
+        assert_eq!(read(dir.path()).len(), 2);
+    }
+}
