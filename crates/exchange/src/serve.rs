@@ -18,6 +18,7 @@ use crate::metrics::Meters;
 use crate::statistics::Statistics;
 use anyhow::{Context, Result, anyhow, bail};
 use catalogue::Live;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -172,14 +173,8 @@ async fn age_limiter(site: Arc<Site>) {
 }
 
 /// As many open files as the system lets this process have: each connection is one.
-#[expect(unsafe_code, reason = "two plain calls of the C library with a struct of our own")]
 fn raise_file_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls only read or write `limit`, which outlives them.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
-            limit.rlim_cur = limit.rlim_max;
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
-    }
+    let limit = getrlimit(Resource::Nofile);
+    // Refused, it stays as it is: `http.connections_max` bounds what is tried.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
