@@ -53,6 +53,16 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn a_refusal_and_an_empty_answer_in_one_packet_stay_two_answers() {
+    let server = selling();
+    let mut connection = server.connect();
+    let paths = ["/nope", "/api/docs", "/nope", "/health/live"];
+    connection.send(paths.map(|path| wire("GET", path, &[], b"")).concat());
+    let statuses = paths.map(|_| connection.next().unwrap().status);
+    assert_eq!(statuses, [404, 303, 404, 200]);
+}
+
+#[test]
 fn an_answer_is_not_held_back_by_the_beginning_of_the_next_request() {
     let server = selling();
     let bid = wire("POST", "/bid", JSON, any_bid().as_bytes());

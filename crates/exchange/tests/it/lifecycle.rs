@@ -102,6 +102,17 @@ fn a_client_that_hangs_is_cut_at_the_drain_deadline() {
 }
 
 #[test]
+fn a_second_signal_does_not_wait_for_the_drain() {
+    let mut server = real(5, 600);
+    let (_hanging, _) = half_sent(&server, &bid(100));
+    server.signal("TERM");
+    eventually("the drain begins", || server.log().contains("draining"));
+    server.signal("TERM");
+    assert_eq!(server.exit().code(), Some(0), "{}", server.log());
+    assert!(server.log().contains("second signal"), "{}", server.log());
+}
+
+#[test]
 fn sigint_ends_it_as_sigterm_does() {
     let mut server = Server::usual();
     server.signal("INT");
