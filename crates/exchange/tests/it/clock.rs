@@ -71,15 +71,15 @@ fn with_a_timeout_the_real_clock_answers_at_tmax_and_never_later() {
     for tmax_ms in [300, 100, 50] {
         let tmax = Duration::from_millis(tmax_ms);
         // A busy machine wakes anyone late now and then; a server that is late is so in every round.
-        let in_time = (0..10).any(|_| {
-            let answers = at_once(&server, 24, tmax_ms);
+        let in_time = (0..30).any(|_| {
+            let answers = at_once(&server, 8, tmax_ms);
             for (took, answer) in &answers {
                 assert_eq!(answer.sale(), Some(("in_time".to_owned(), 500_000)));
                 assert!(*took >= tmax * 4 / 5, "early: {took:?} of {tmax:?}");
             }
             answers.iter().all(|(took, _)| *took <= tmax)
         });
-        assert!(in_time, "one of 24 answers was later than {tmax:?} in each of 10 rounds");
+        assert!(in_time, "one of 8 answers was later than {tmax:?} in each of 30 rounds");
     }
 }
 
@@ -93,14 +93,14 @@ fn an_answer_at_tmax_does_not_wait_for_the_auction_behind_it() {
     let [short, long] = [100, 2000].map(|tmax_ms| wire("POST", "/bid", JSON, body(tmax_ms).as_bytes()));
     let wires = [short, long].concat();
     // As above: late once may be the machine.
-    let in_time = (0..10).any(|_| {
+    let in_time = (0..30).any(|_| {
         let mut connection = server.connect();
         let asked_at = Instant::now();
         connection.send(wires.clone());
         connection.next().expect("an answer").is_refusal(400, "no_bids");
         asked_at.elapsed() <= Duration::from_millis(100)
     });
-    assert!(in_time, "later than 100 ms in each of 10 rounds");
+    assert!(in_time, "later than 100 ms in each of 30 rounds");
 }
 
 #[test]
