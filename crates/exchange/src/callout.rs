@@ -1,7 +1,7 @@
 //! Callout: every invited bidder is asked at once, and this is the only room of an auction that waits.
 //!
 //! * Units: latencies in nanoseconds, measured from the moment the request had been read.
-//! * Bound: an answer is ready a twentieth of tmax before it, at least 5 ms and at most 20, because writing it takes time
+//! * Bound: an answer is ready a tenth of tmax before it, at least 5 ms and at most 15, because writing it takes time
 //!   too, a timer is late by one to two milliseconds, and a busy machine later still; with a tmax of 5 ms or less
 //!   nobody waits.
 
@@ -66,7 +66,7 @@ impl Callout for Simulated {
 /// Until the last answer in time, or until tmax if one is missing; less a margin of tmax in any case.
 fn wait(tmax_ms: u32, answers: &Answers) -> Duration {
     let tmax = Duration::from_millis(tmax_ms.into());
-    let margin = (tmax / 20).clamp(Duration::from_millis(5), Duration::from_millis(20));
+    let margin = (tmax / 10).clamp(Duration::from_millis(5), Duration::from_millis(15));
     let last = answers.replies.iter().map(|reply| Duration::from_nanos(reply.latency_ns)).max();
     last.unwrap_or_default().min(tmax.saturating_sub(margin))
 }
@@ -82,10 +82,10 @@ mod tests {
         for (tmax_ms, latencies_ms, expected) in [
             (200, &[][..], ms(0)),
             (200, &[10, 150, 90], ms(150)),
-            (100, &[10, 250], ms(95)),
-            (200, &[10, 250], ms(190)),
-            (200, &[199], ms(190)),
-            (5000, &[6000], ms(4980)),
+            (100, &[10, 250], ms(90)),
+            (200, &[10, 250], ms(185)),
+            (200, &[199], ms(185)),
+            (5000, &[6000], ms(4985)),
             (5, &[1], ms(0)),
             (1, &[2], ms(0)),
         ] {
