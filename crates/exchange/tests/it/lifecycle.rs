@@ -103,7 +103,9 @@ fn a_client_that_hangs_is_cut_at_the_drain_deadline() {
 
 #[test]
 fn a_second_signal_does_not_wait_for_the_drain() {
-    let mut server = real(5, 600);
+    // Nothing but the signal ends this server within a minute.
+    let home = Home::empty().usual().set("BOURSE_HTTP_BODY_TIMEOUT_MS", &60_000);
+    let mut server = home.set("BOURSE_HTTP_DRAIN_TIMEOUT_S", &600).serve();
     let (_hanging, _) = half_sent(&server, &bid(100));
     server.signal("TERM");
     eventually("the drain begins", || server.log().contains("draining"));
