@@ -9,6 +9,7 @@
 //! | [`profile`] | a simulated bidder, tmax, its draws → its answer (live bidders answer outside the core) |
 //! | [`clearing`] | lots, answers, chance → the fate of each bid, the clearing price of each imp |
 //! | [`record`] | all of the above, borrowed → what is written down |
+//! | [`encoding`] | a record → bytes, and back |
 //!
 //! No clock, no I/O, no async, no randomness of its own: time, chance and order are arguments. `clippy.toml` beside
 //! this crate refuses the rest.
@@ -18,6 +19,7 @@ pub mod chance;
 pub mod clearing;
 pub mod country;
 pub mod decimal;
+pub mod encoding;
 pub mod id;
 pub mod invite;
 pub mod money;

@@ -15,7 +15,7 @@ use crate::limiter::{Limit, WhenFull};
 use crate::log;
 use anyhow::{Result, bail};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
@@ -50,6 +50,8 @@ pub struct Config {
     pub rate_limit_key: RateLimitKey,
     /// Whether simulated latencies are waited for.
     pub clock: Clock,
+    /// Where auctions are recorded; None: nowhere.
+    pub journal: Option<journal::Settings>,
     /// What is logged.
     pub log: LogConfig,
     /// The bounds of the doors.
@@ -101,12 +103,13 @@ impl Config {
     /// The settings as values, each within its range.
     pub fn from(settings: &Settings) -> Result<Self> {
         let data_dir = PathBuf::from(settings.text("data_dir"));
+        let workers = match settings.text("workers") {
+            "auto" => std::thread::available_parallelism().map_or(1, usize::from),
+            _ => settings.number("workers")?,
+        };
         Ok(Self {
             listen: settings.parse("listen", address)?,
-            workers: match settings.text("workers") {
-                "auto" => std::thread::available_parallelism().map_or(1, usize::from),
-                _ => settings.number("workers")?,
-            },
+            workers,
             seed: match settings.text("seed") {
                 "random" => None,
                 _ => Some(settings.number("seed")?),
@@ -116,6 +119,7 @@ impl Config {
             rate_limit_key: settings.parse("rate_limit.key", rate_limit_key)?,
             clock: settings
                 .choice("simulation.clock", &[("virtual", Clock::Virtual), ("real", Clock::Real)])?,
+            journal: journal(settings, &data_dir, workers)?,
             log: LogConfig {
                 auctions: settings.choice("log.auctions", &[("none", false), ("all", true)])?,
                 level: settings.parse("log.level", |level| LevelFilter::from_str(level).ok())?,
@@ -139,7 +143,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     text.parse().ok().or_else(|| text.to_socket_addrs().ok()?.next())
 }
 
-fn database(settings: &Settings, data_dir: &std::path::Path) -> Result<DatabaseConfig> {
+fn database(settings: &Settings, data_dir: &Path) -> Result<DatabaseConfig> {
     if !settings.text("redis.url").is_empty() {
         bail!(
             "{}: this release keeps the rate limit and the statistics in process; leave redis.url out",
@@ -159,6 +163,26 @@ fn database(settings: &Settings, data_dir: &std::path::Path) -> Result<DatabaseC
         migrations_dir: inside("database.migrations_dir").into(),
     })
 }
+
+fn journal(settings: &Settings, data_dir: &Path, workers: usize) -> Result<Option<journal::Settings>> {
+    if !settings.choice("journal.enabled", &[("true", true), ("false", false)])? {
+        return Ok(None);
+    }
+    let segment_mib: u64 = settings.number("journal.segment_mib")?;
+    let defaults = journal::Settings::new(data_dir.join(JOURNAL_DIR), workers as u32);
+    Ok(Some(journal::Settings {
+        sync_ms: settings.number("journal.sync_ms")?,
+        segment_bytes: segment_mib << 20,
+        segment_age_s: settings.number("journal.segment_age_s")?,
+        ahead_bytes: defaults.ahead_bytes.min(segment_mib << 20),
+        retain_bytes: Some(settings.number::<u64>("journal.retain_mib")? << 20),
+        retain_hours: Some(settings.number("journal.retain_hours")?),
+        ..defaults
+    }))
+}
+
+/// Where the journal lies in the data directory.
+pub const JOURNAL_DIR: &str = "journal";
 
 fn rate_limit(settings: &Settings) -> Result<Option<Limit>> {
     let limit = Limit {

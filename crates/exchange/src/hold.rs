@@ -1,4 +1,4 @@
-//! The order of one auction, and nothing else: limiter → snapshot → invite → callout → clearing → record.
+//! The order of one auction, and nothing else: limiter → snapshot → invite → callout → clearing → journal → counters.
 //!
 //! Whoever holds auctions walks through the same rooms here and brings its own callout, seed and use of the record: a
 //! door makes an answer of it.
@@ -6,10 +6,13 @@
 use crate::callout::{Callout, Simulated};
 use crate::limiter::{Limiter, Verdict};
 use crate::log;
-use crate::statistics::{Statistics, Tally};
-use auction::{Answers, AuctionId, Chance, Clearing, NoSale, Opportunity, Record, Supply, clear, invite};
+use crate::recorder::Recorder;
+use auction::{Answers, AuctionId, Chance, Clearing, Id, NoSale, Opportunity, Record, Supply, clear, invite};
 use catalogue::{Live, Snapshot};
+use journal::{Journal, Offset, Synced, Unavailable};
+use reporting::{Statistics, SupplyTotals, Tally};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,6 +30,10 @@ pub struct Exchange {
     pub callout: Simulated,
     /// What was counted.
     pub statistics: Statistics,
+    /// Where auctions are recorded; None: nowhere.
+    pub journal: Option<Arc<Journal>>,
+    /// Ranges of the journal that readers found damaged, and whole records that they could not read.
+    pub journal_damaged: AtomicU64,
     /// With an auction's number, its random stream.
     pub seed: u64,
     /// Whether every auction is logged.
@@ -43,6 +50,12 @@ impl Exchange {
     /// How many auctions were held.
     pub fn auctions(&self) -> u64 {
         self.next.load(Ordering::Relaxed)
+    }
+
+    /// What every supply has done, with the bidders it lists now.
+    pub fn report(&self) -> BTreeMap<Id, SupplyTotals> {
+        let snapshot = self.catalogue.snapshot();
+        self.statistics.report(|id| snapshot.supply(id.as_str()).map_or(&[][..], |supply| supply.bidders()))
     }
 }
 
@@ -66,6 +79,8 @@ pub enum Refused {
     },
     /// The catalogue has no such supply.
     UnknownSupply,
+    /// The auction cannot be recorded, so it is not answered.
+    Unrecorded(Unavailable),
 }
 
 /// The snapshot in force, by a pointer that this core alone counts the holders of: with a shared count every core would
@@ -76,6 +91,9 @@ struct OwnPointer(Arc<Snapshot>);
 /// One core's end of the exchange: what an auction needs and no other core touches.
 #[derive(Debug)]
 pub struct Desk {
+    recorder: Option<RefCell<Recorder>>,
+    /// Set if an answer waits until its record is on disk.
+    synced: Option<Synced>,
     exchange: Arc<Exchange>,
     tally: Tally,
     snapshot: RefCell<Rc<OwnPointer>>,
@@ -85,8 +103,10 @@ pub struct Desk {
 
 impl Desk {
     /// The desk of this core; each core has one.
-    pub fn new(exchange: &Arc<Exchange>, core: usize) -> Self {
+    pub fn new(exchange: &Arc<Exchange>, core: usize, recorder: Option<Recorder>, sync_first: bool) -> Self {
         Self {
+            synced: recorder.as_ref().filter(|_| sync_first).map(Recorder::synced),
+            recorder: recorder.map(RefCell::new),
             exchange: Arc::clone(exchange),
             tally: exchange.statistics.tally(core),
             snapshot: RefCell::new(Rc::new(OwnPointer(exchange.catalogue.snapshot()))),
@@ -110,6 +130,10 @@ impl Desk {
         answer: impl FnOnce(&Record<'_>) -> T,
     ) -> Result<T, Refused> {
         let exchange = &*self.exchange;
+        // First, so that a disk that is full costs nobody one of its requests.
+        if let Some(recorder) = &self.recorder {
+            recorder.borrow_mut().check().map_err(Refused::Unrecorded)?;
+        }
         let since_start_us = received_at.duration_since(exchange.started_at).as_micros() as u64;
         self.admit(address, since_start_us)?;
 
@@ -139,7 +163,10 @@ impl Desk {
             answers: &answers,
             clearing: &clearing,
         };
-        self.record(supply, &record);
+        let offset = self.record(supply, &record)?;
+        if let Some(synced) = &self.synced {
+            synced.wait(offset).await.map_err(Refused::Unrecorded)?;
+        }
         let answer = answer(&record);
         self.papers.borrow_mut().push((answers, clearing));
         Ok(answer)
@@ -162,11 +189,17 @@ impl Desk {
         Rc::clone(&held)
     }
 
-    fn record(&self, supply: &Arc<Supply>, record: &Record<'_>) {
-        self.tally.count(supply, record);
+    /// What is not in the journal is neither counted nor answered.
+    fn record(&self, supply: &Arc<Supply>, record: &Record<'_>) -> Result<Offset, Refused> {
+        let offset = match &self.recorder {
+            Some(recorder) => recorder.borrow_mut().record(supply, record).map_err(Refused::Unrecorded)?,
+            None => Offset::new(0),
+        };
+        self.tally.count(supply, record, offset.get() + 1);
         if self.exchange.log_auctions {
             log::auction(record);
         }
+        Ok(offset)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bourse: an ad exchange in one binary, as a library of its rooms.
 //!
 //! A request walks through them in this order: [`http`] (the door in), [`hold`] (which knows the order of
-//! [`limiter`], snapshot, invitations, [`callout`], clearing and [`statistics`]), and the door out. [`cli`] and
+//! [`limiter`], snapshot, invitations, [`callout`], clearing and [`recorder`]), and the door out. [`cli`] and
 //! [`config`] say what it is set to; [`serve`] opens the doors.
 
 pub mod callout;
@@ -14,5 +14,5 @@ pub mod limiter;
 pub mod log;
 pub mod metrics;
 pub mod progress;
+pub mod recorder;
 pub mod serve;
-pub mod statistics;

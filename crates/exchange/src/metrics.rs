@@ -6,16 +6,17 @@
 use crate::hold::Exchange;
 use crate::http::problem::Code;
 use crate::http::site::Site;
-use crate::statistics::{BidderTotals, Counter};
 use auction::Id;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
+use reporting::{BidderTotals, Counter};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What one core counts.
@@ -94,6 +95,7 @@ impl Collector for Scrape {
         let open = sum(|m| &m.opened).saturating_sub(sum(|m| &m.closed));
         gauge(to, "connections_open", "connections open now", None, open as f64)?;
         self.state(to)?;
+        self.journal(to)?;
         bidders(to, &self.0.exchange)
     }
 }
@@ -128,13 +130,7 @@ impl Scrape {
         let exchange = &self.0.exchange;
         let snapshot = exchange.catalogue.snapshot();
         let stale = exchange.catalogue.freshness().confirmed_at.elapsed();
-        gauge(
-            to,
-            "ready",
-            "1 if requests should be sent here",
-            None,
-            f64::from(self.0.lifecycle.ready().is_ok()),
-        )?;
+        gauge(to, "ready", "1 if requests should be sent here", None, f64::from(self.0.ready().is_ok()))?;
         gauge(to, "catalogue_supplies", "supplies in force", None, snapshot.supplies().len() as f64)?;
         gauge(to, "catalogue_bidders", "bidders in force", None, snapshot.bidders() as f64)?;
         let help = "since the catalogue in force was last known to be the database's";
@@ -155,9 +151,31 @@ impl Scrape {
     }
 }
 
+impl Scrape {
+    fn journal(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let exchange = &self.0.exchange;
+        let Some(journal) = &exchange.journal else { return Ok(()) };
+        let status = journal.status();
+        let records = status.cores.iter().map(|core| core.records).sum();
+        counter(to, "journal_records", "records written to the journal", records)?;
+        let help = "1 if the next auction can be recorded";
+        gauge(to, "journal_available", help, None, f64::from(status.available))?;
+        let help = "bytes whose sync failed and that are not copied to a new file yet";
+        let unsynced: u64 = status.cores.iter().map(|core| core.unsynced_bytes).sum();
+        gauge(to, "journal_unsynced", help, Some(&Unit::Bytes), unsynced as f64)?;
+        counter(to, "journal_sync_failures", "syncs of the journal that failed", status.sync_failures)?;
+        let help = "segments of the journal that retention removed";
+        counter(to, "journal_segments_removed", help, status.segments_removed)?;
+        let help = "the same, before a reader had come to them";
+        counter(to, "journal_segments_removed_unread", help, status.segments_removed_unread)?;
+        let help = "places of the journal found damaged or unreadable";
+        counter(to, "journal_damaged", help, exchange.journal_damaged.load(Ordering::Relaxed))
+    }
+}
+
 fn bidders(to: &mut DescriptorEncoder<'_>, exchange: &Exchange) -> fmt::Result {
     let mut totals: BTreeMap<Id, BidderTotals> = BTreeMap::new();
-    for supply in exchange.statistics.report(&exchange.catalogue.snapshot()).into_values() {
+    for supply in exchange.report().into_values() {
         for (id, counts) in supply.bidders {
             totals.entry(id).or_default().add(counts);
         }

@@ -15,13 +15,15 @@ use crate::http::{listen, pages};
 use crate::limiter::Limiter;
 use crate::log;
 use crate::metrics::Meters;
-use crate::statistics::Statistics;
+use crate::recorder::Recorder;
 use anyhow::{Context, Result, anyhow, bail};
 use catalogue::Live;
+use journal::{Journal, Writer};
+use reporting::{Found, Restored, Saver, Statistics};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,17 +37,20 @@ pub fn run(config: &Config) -> Result<()> {
     let sockets = listen::bind(config.listen, config.workers)?;
     let address = sockets[0].local_addr().context("listen: the socket has no address")?;
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let ledger = Ledger::open(config)?;
+    let (journal, saver) = (ledger.journal.clone(), ledger.saver.clone());
     let served = control.block_on(async {
         let opened = catalogue_commands::open(config).await?;
-        let site = Arc::new(site(config, &opened.live));
+        let (site, recorders) = ledger.hand_over(config, &opened.live);
         let mut signals = Signals::new()?;
-        let cores = start_cores(&site, sockets)?;
+        let cores = start_cores(&site, sockets, recorders)?;
         site.lifecycle.open();
         announce(config, &site, &opened, address);
 
         let mut watching =
             tokio::spawn(async move { catalogue::watch(opened.database, opened.schema, opened.live).await });
         let aging = tokio::spawn(age_limiter(Arc::clone(&site)));
+        let saving = saver.clone().map(|saver| tokio::spawn(save_statistics(Arc::clone(&site), saver)));
         tokio::select! {
             () = signals.next() => info!("draining"),
             ended = &mut watching => warn!(?ended, "the catalogue is watched no more, draining"),
@@ -53,32 +58,74 @@ pub fn run(config: &Config) -> Result<()> {
         site.lifecycle.drain(Instant::now() + config.http.drain_timeout);
         watching.abort();
         aging.abort();
+        saving.inspect(|saving| saving.abort());
         let joined = tokio::task::spawn_blocking(move || join(cores));
         tokio::select! {
             ended = joined => ended.context("the cores could not be awaited")??,
             () = signals.next() => warn!("stopped by a second signal"),
+        }
+        if let Some(saver) = saver {
+            save(&saver, &site.exchange.statistics)?;
         }
         info!(auctions = site.exchange.auctions(), "stopped");
         Ok(())
     });
     // Whatever still runs there is not waited for: the cores have ended, or a second signal said not to.
     control.shutdown_background();
+    // After its writers: it leaves every segment whole and synced.
+    drop(journal);
     served
 }
 
-fn site(config: &Config, live: &Arc<Live>) -> Site {
-    let seed = config.seed.unwrap_or_else(|| RandomState::new().hash_one(SystemTime::now()));
-    let exchange = Exchange {
-        catalogue: Arc::clone(live),
-        limiter: config.rate_limit.map(Limiter::new),
-        callout: Simulated { clock: config.clock },
-        statistics: Statistics::new(config.workers),
-        seed,
-        log_auctions: config.log.auctions,
-        started_at: Instant::now(),
-        started_at_us: unix_us(SystemTime::now()),
-        next: AtomicU64::new(0),
-    };
+/// The journal with what it has to say of the past.
+struct Ledger {
+    journal: Option<Arc<Journal>>,
+    writers: Vec<Writer>,
+    statistics: Statistics,
+    saver: Option<SharedSaver>,
+    found: Found,
+}
+
+type SharedSaver = Arc<Mutex<Saver>>;
+
+impl Ledger {
+    fn open(config: &Config) -> Result<Self> {
+        let Some(settings) = &config.journal else {
+            let (statistics, found) = (Statistics::new(config.workers), Found::default());
+            return Ok(Self { journal: None, writers: Vec::new(), statistics, saver: None, found });
+        };
+        let (journal, writers) = Journal::open(settings.clone())?;
+        let restored =
+            reporting::restore(&config.data_dir, &settings.dir, journal.instance(), config.workers);
+        let Restored { statistics, saver, found } = restored?;
+        let (journal, saver) = (Some(Arc::new(journal)), Some(Arc::new(Mutex::new(saver))));
+        Ok(Self { journal, writers, statistics, saver, found })
+    }
+
+    /// The doors' site, and each core's pen.
+    fn hand_over(self, config: &Config, live: &Arc<Live>) -> (Arc<Site>, Vec<Option<Recorder>>) {
+        let seed = config.seed.unwrap_or_else(|| RandomState::new().hash_one(SystemTime::now()));
+        let exchange = Exchange {
+            catalogue: Arc::clone(live),
+            limiter: config.rate_limit.map(Limiter::new),
+            callout: Simulated { clock: config.clock },
+            statistics: self.statistics,
+            journal: self.journal,
+            journal_damaged: AtomicU64::new(self.found.damaged + self.found.unreadable),
+            seed,
+            log_auctions: config.log.auctions,
+            started_at: Instant::now(),
+            started_at_us: unix_us(SystemTime::now()),
+            next: AtomicU64::new(0),
+        };
+        let mut recorders: Vec<_> =
+            self.writers.into_iter().map(|writer| Some(Recorder::new(writer, seed))).collect();
+        recorders.resize_with(config.workers, || None);
+        (Arc::new(site(config, exchange)), recorders)
+    }
+}
+
+fn site(config: &Config, exchange: Exchange) -> Site {
     Site {
         exchange: Arc::new(exchange),
         lifecycle: Lifecycle::new(config.clock),
@@ -90,6 +137,7 @@ fn site(config: &Config, live: &Arc<Live>) -> Site {
         head_timeout: config.http.head_timeout,
         idle_timeout: config.http.idle_timeout,
         connections_max: config.http.connections_max,
+        sync_first: config.journal.as_ref().is_some_and(|journal| journal.sync_ms == 0),
         reports: Semaphore::new(REPORTS_MAX),
     }
 }
@@ -98,17 +146,21 @@ fn site(config: &Config, live: &Arc<Live>) -> Site {
 const REPORTS_MAX: usize = 4;
 
 /// A thread per core, each listening when this returns; each is named after it, so that `top -H` shows who works.
-fn start_cores(site: &Arc<Site>, sockets: Vec<std::net::TcpListener>) -> Result<Vec<JoinHandle<Result<()>>>> {
+fn start_cores(
+    site: &Arc<Site>,
+    sockets: Vec<std::net::TcpListener>,
+    recorders: Vec<Option<Recorder>>,
+) -> Result<Vec<JoinHandle<Result<()>>>> {
     let pages = pages::router(site);
     let (listens, listening) = std::sync::mpsc::channel();
-    let start = |(core, socket)| {
+    let start = |(core, (socket, recorder))| {
         let (site, pages, listens) = (Arc::clone(site), pages.clone(), listens.clone());
         std::thread::Builder::new()
             .name(format!("core-{core}"))
-            .spawn(move || listen::run(&site, core, pages, socket, &listens))
+            .spawn(move || listen::run(&site, core, recorder, pages, socket, &listens))
             .context("a core's thread cannot be started")
     };
-    let cores = sockets.into_iter().enumerate().map(start).collect::<Result<Vec<_>>>()?;
+    let cores = sockets.into_iter().zip(recorders).enumerate().map(start).collect::<Result<Vec<_>>>()?;
     drop(listens);
     if listening.iter().take(cores.len()).count() < cores.len() {
         // One of them has ended: its error is the reason. The others end with the process.
@@ -170,6 +222,31 @@ async fn age_limiter(site: Arc<Site>) {
         let now_us = site.exchange.started_at.elapsed().as_micros() as u64;
         (0..per_tick).for_each(|turn| limiter.sweep(tick * per_tick + turn, now_us));
     }
+}
+
+/// How much of the journal a start has to read at most.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+
+/// Saves the statistics, so that a start has little of the journal to read.
+async fn save_statistics(site: Arc<Site>, saver: SharedSaver) {
+    let mut failing = false;
+    loop {
+        tokio::time::sleep(SAVE_EVERY).await;
+        let (site, saver) = (Arc::clone(&site), Arc::clone(&saver));
+        let saved = tokio::task::spawn_blocking(move || save(&saver, &site.exchange.statistics)).await;
+        match saved.context("the thread that saves has failed").flatten() {
+            Err(error) if !failing => {
+                failing = true;
+                warn!(error = format!("{error:#}"), "statistics not saved, the journal has them");
+            }
+            Err(_) => {}
+            Ok(()) => failing = false,
+        }
+    }
+}
+
+fn save(saver: &SharedSaver, statistics: &Statistics) -> Result<()> {
+    saver.lock().unwrap_or_else(PoisonError::into_inner).save(statistics)
 }
 
 /// As many open files as the system lets this process have: each connection is one.

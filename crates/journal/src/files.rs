@@ -68,15 +68,19 @@ pub(crate) fn names(dir: &Path) -> io::Result<Vec<String>> {
 }
 
 /// The file holds `bytes`, whole, or what it held before.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::other("no file's path"));
     };
     let fresh = dir.join(format!(".{}.new", name.to_string_lossy()));
-    let mut file = File::create(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
+    let written = File::create(&fresh).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&fresh, path)).inspect_err(|_| {
+        // Half of a file would only take room that is missing.
+        let _ = fs::remove_file(&fresh);
+    })?;
     sync_dir(dir)
 }
 

@@ -17,7 +17,7 @@ pub(crate) const RECORD_HEADER_BYTES: usize = 16;
 /// The record that ends a segment has no payload.
 pub(crate) const END_BYTES: usize = RECORD_HEADER_BYTES;
 /// The longest payload of one record.
-pub const PAYLOAD_BYTES_MAX: usize = (1 << 20) - RECORD_HEADER_BYTES;
+pub const PAYLOAD_BYTES_MAX: usize = (4 << 20) - RECORD_HEADER_BYTES;
 /// The most offsets that one segment may own.
 pub(crate) const SPAN_MAX: u64 = 1 << 30;
 
@@ -119,8 +119,8 @@ impl Word {
     pub(crate) const END: u32 = (KIND_END << LENGTH_BITS) | END_BYTES as u32;
 }
 
-/// How far a record's beginning is from the next one's.
-pub(crate) const fn stride(payload_bytes: usize) -> usize {
+/// What a record with so many bytes of payload takes: how far it is from the next one.
+pub const fn stride(payload_bytes: usize) -> usize {
     (RECORD_HEADER_BYTES + payload_bytes + 7) & !7
 }
 

@@ -2,7 +2,7 @@
 
 use crate::disk::Disk;
 use crate::files::{self, core_dir};
-use crate::format::{self, SPAN_MAX};
+use crate::format::{self, END_BYTES, HEADER_BYTES, SPAN_MAX};
 use crate::lane::{Lane, Trouble};
 use crate::scan::{self, Scan};
 use crate::shared::{Bell, Counts, Shared};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use tracing::{info, warn};
 
@@ -97,21 +97,26 @@ impl Journal {
                 lanes.push(Arc::new(Lane::new(core, core_dir, format::key(instance, core), floor)));
             }
         }
+        let ahead_bytes = settings.ahead_bytes;
         let shared = Arc::new(Shared {
             settings,
             instance,
             lanes,
             disk: Disk::new(),
             room_bell: Bell::default(),
-            sync_bell: Bell::default(),
+            ahead_bytes: AtomicU64::new(ahead_bytes),
             stop: AtomicBool::new(false),
             counts: Counts::default(),
             lock,
         });
         // So that the first record finds room; if there is none, the thread keeps trying.
         shared.lanes.iter().for_each(|lane| room::keep(&shared, lane));
-        let threads =
-            vec![start("journal-room", &shared, room::run)?, start("journal-sync", &shared, sync::run)?];
+        let mut threads = vec![start("journal-room".to_owned(), &shared, room::run)?];
+        // A thread each, so that a core's records never wait for the sync of another's.
+        for lane in &shared.lanes {
+            let (name, lane) = (format!("journal-sync-{}", lane.core), Arc::clone(lane));
+            threads.push(start(name, &shared, move |shared| sync::run(shared, &lane))?);
+        }
         let writers =
             shared.lanes.iter().map(|lane| Writer::new(Arc::clone(&shared), Arc::clone(lane))).collect();
         Ok((Self { shared, threads, recovery }, writers))
@@ -161,15 +166,18 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.room_bell.ring();
-        self.shared.sync_bell.ring();
+        self.shared.lanes.iter().for_each(|lane| lane.sync_bell.ring());
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so.
             let _ = thread.join();
         }
         self.shared.lanes.iter().for_each(|lane| lane.discard_spare());
-        sync::pass(&self.shared, true);
+        self.shared.lanes.iter().for_each(|lane| sync::pass(&self.shared, lane, true));
     }
 }
+
+/// A segment that holds nothing but its header and its end.
+const EMPTY_BYTES: u64 = (HEADER_BYTES + END_BYTES) as u64;
 
 fn check(settings: &Settings) -> Result<()> {
     let (segment, ahead) = (settings.segment_bytes, settings.ahead_bytes);
@@ -209,13 +217,23 @@ fn recover(core_dir: &Path, core: u32, instance: u64, recovery: &mut Recovery) -
             Err(error) => warn!(core, error = format!("{error:#}"), "journal segment was not recovered"),
         }
     }
-    let Some(last) = entries.last() else { return Ok(0) };
+    let Some((last, earlier)) = entries.split_last() else { return Ok(0) };
+    for entry in earlier {
+        // A spare that no record came to. The last one stays: its offsets may have been given out.
+        if fs::metadata(&entry.path).is_ok_and(|file| file.len() == EMPTY_BYTES) {
+            let _ = fs::remove_file(&entry.path);
+        }
+    }
     let header = Scan::open(last, core, instance)?.header;
     Ok(last.base + header.map_or(SPAN_MAX, |header| header.span))
 }
 
-fn start(name: &str, shared: &Arc<Shared>, run: fn(&Shared)) -> Result<JoinHandle<()>> {
+fn start(
+    name: String,
+    shared: &Arc<Shared>,
+    run: impl FnOnce(&Shared) + Send + 'static,
+) -> Result<JoinHandle<()>> {
     let shared = Arc::clone(shared);
-    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(&shared));
-    thread.with_context(|| format!("cannot start the thread {name}"))
+    let thread = thread::Builder::new().name(name).spawn(move || run(&shared));
+    thread.context("cannot start a thread of the journal")
 }

@@ -4,7 +4,7 @@ use crate::files::now_us;
 use crate::format::Header;
 use crate::map::Map;
 use crate::segment::Segment;
-use crate::shared::Shared;
+use crate::shared::{Bell, Shared};
 use crate::{Offset, locked};
 use std::io;
 use std::ops::Range;
@@ -34,6 +34,8 @@ pub(crate) struct Lane {
     pub(crate) records: AtomicU64,
     /// Every record below is on disk, but for what `unsynced` says.
     pub(crate) durable: AtomicU64,
+    /// Wakes the thread that syncs this lane.
+    pub(crate) sync_bell: Bell,
     /// Waiters for `durable`.
     pub(crate) notify: Notify,
     live: Mutex<Live>,
@@ -60,6 +62,7 @@ impl Lane {
             spare: Mutex::default(),
             records: AtomicU64::new(0),
             durable: AtomicU64::new(floor),
+            sync_bell: Bell::default(),
             notify: Notify::new(),
             live: Mutex::new(Live { segments: Vec::new(), floor }),
             unsynced: Mutex::default(),
@@ -95,7 +98,7 @@ impl Lane {
             instance: shared.instance,
             created_at_us: now_us(),
         };
-        let segment = Segment::create(&self.dir, &header, shared.settings.ahead_bytes, &shared.disk)?;
+        let segment = Segment::create(&self.dir, &header, shared.ahead(), &shared.disk)?;
         let map = Map::new(&segment.file, header.span as usize).inspect_err(|_| {
             // Without a mapping the file is of no use, and its name is needed again.
             let _ = std::fs::remove_file(&segment.path);

@@ -41,13 +41,13 @@ pub mod verify;
 pub mod writer;
 
 pub use cursor::Cursor;
-pub use files::cores;
-pub use format::PAYLOAD_BYTES_MAX;
+pub use files::{cores, replace};
+pub use format::{PAYLOAD_BYTES_MAX, stride as record_bytes};
 pub use journal::{CoreStatus, Journal, Recovery, Status, Torn};
 pub use reader::{Begin, Item, Reader};
 pub use sync::Synced;
 pub use verify::{SegmentInfo, SegmentReport, list, verify};
-pub use writer::{Unavailable, Writer};
+pub use writer::{Room, Unavailable, Writer};
 
 use std::fmt;
 use std::path::PathBuf;

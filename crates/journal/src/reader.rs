@@ -99,6 +99,11 @@ impl Reader {
         Offset::new(self.offset)
     }
 
+    /// The first offset of the segment at hand.
+    pub fn segment(&self) -> Option<Offset> {
+        self.segment.as_ref().map(|segment| Offset::new(segment.base))
+    }
+
     /// The next item, or None if there is nothing more yet.
     #[expect(
         clippy::should_implement_trait,
@@ -122,6 +127,23 @@ impl Reader {
                 Some(Item::Record { offset: Offset::new(offset), time_us, payload })
             }
         })
+    }
+
+    /// The record at `offset`, or if that is damaged the next whole one of its segment, copied; the reader stays
+    /// where it is. None: that segment is gone, or has nothing whole from there on.
+    pub fn record_at(&self, offset: Offset) -> Result<Option<Vec<u8>>> {
+        let entries = self.entries()?;
+        let after = entries.partition_point(|entry| entry.base <= offset.get());
+        let Some(entry) = after.checked_sub(1).map(|at| &entries[at]) else { return Ok(None) };
+        let Some(mut scan) = self.scan(entry)? else { return Ok(None) };
+        let failed = || format!("cannot read {}", entry.path.display());
+        let Some(found) = scan.resync(offset.get() - entry.base).with_context(failed)? else {
+            return Ok(None);
+        };
+        match scan.look(found).with_context(failed)? {
+            Seen::Record { payload, .. } => Ok(Some(scan.payload(payload).to_vec())),
+            _ => Ok(None),
+        }
     }
 
     fn step(&mut self) -> Result<Step> {

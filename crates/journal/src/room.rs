@@ -1,6 +1,7 @@
 //! Keeps room ready before the writers, in a thread of its own: a slow sync must not keep a writer from room.
 //!
-//! * The segment at hand has `ahead_bytes` of zeros beyond what is written, and a spare one waits.
+//! * The segment at hand has `ahead_bytes` of zeros beyond what is written, less where there is little space, and a
+//!   spare one waits.
 //! * A full disk ends that, is logged once, and is tried again until there is space.
 //! * Segments that are old are marked, so that the writer leaves them with its next record.
 
@@ -14,6 +15,8 @@ use tracing::{error, info};
 
 /// Between looks when nobody rings.
 const EVERY: Duration = Duration::from_millis(100);
+/// Prepared even where there is hardly any space.
+const AHEAD_BYTES_MIN: u64 = 16 << 10;
 /// Readers come on and segments age without ringing.
 const RETAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -65,11 +68,24 @@ pub(crate) fn keep(shared: &Shared, lane: &Lane) {
 
 /// Returns whether a new segment was made.
 fn prepare(shared: &Shared, lane: &Lane) -> io::Result<bool> {
-    // The one at hand first: it is needed first.
-    for segment in lane.segments() {
-        segment.prepare(shared.settings.ahead_bytes, &shared.disk)?;
+    shared.ahead_bytes.store(ahead_bytes(shared, lane), Ordering::Relaxed);
+    let extend = || {
+        // The one at hand first: it is needed first.
+        lane.segments().iter().try_for_each(|segment| segment.prepare(shared.ahead(), &shared.disk))
+    };
+    extend()?;
+    let fresh = lane.make_spare(shared)?;
+    if fresh {
+        extend()?;
     }
-    lane.make_spare(shared)
+    Ok(fresh)
+}
+
+/// What is set, or where the disk has little space a part of it: all of it together would fill the disk with zeros.
+fn ahead_bytes(shared: &Shared, lane: &Lane) -> u64 {
+    let Ok(disk) = rustix::fs::statvfs(&lane.dir) else { return shared.settings.ahead_bytes };
+    let part = disk.f_bavail.saturating_mul(disk.f_frsize) / (16 * shared.lanes.len() as u64);
+    (part & !(AHEAD_BYTES_MIN - 1)).clamp(AHEAD_BYTES_MIN, shared.settings.ahead_bytes)
 }
 
 fn age(shared: &Shared, lane: &Lane) {

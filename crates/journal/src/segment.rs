@@ -25,6 +25,10 @@ const AGED: u8 = 1;
 /// The writer moves on now.
 const FAILED: u8 = 2;
 
+/// What a new segment is synced with: the rest of its room needs no sync before it is used, and a start would wait
+/// for it.
+const FIRST_BYTES: u64 = 256 << 10;
+
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 #[derive(Debug)]
@@ -45,8 +49,8 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// A new file with a header and `ahead` bytes of room, on disk with its name; or nothing at all. It gets
-    /// its name last, because readers look at what has one.
+    /// A new file with a header and the first of `ahead` bytes of room, on disk with its name; or nothing at all.
+    /// It gets its name last, because readers look at what has one.
     pub(crate) fn create(dir: &Path, header: &Header, ahead: u64, disk: &Disk) -> io::Result<Self> {
         let path = segment_path(dir, header.base);
         let unnamed = path.with_extension("new");
@@ -65,7 +69,7 @@ impl Segment {
             shape: Mutex::new(()),
         };
         let prepared = segment
-            .prepare(ahead, disk)
+            .prepare(ahead.min(FIRST_BYTES), disk)
             .and_then(|()| disk.write_at(&segment.file, &header.encode(), 0))
             .and_then(|()| disk.sync(&segment.file))
             .and_then(|()| fs::rename(&unnamed, &segment.path))

@@ -1,4 +1,4 @@
-//! Puts what was written on disk, in a thread of its own, and tells who waits for that.
+//! Puts what was written on disk, in a thread of its own for each core, and tells who waits for that.
 //!
 //! * Every `sync_ms` each segment with new records is synced; with `sync_ms` 0 whenever an answer waits, so
 //!   that all answers that came meanwhile share the next sync (group commit).
@@ -49,7 +49,7 @@ impl Synced {
                 return Ok(());
             }
             if self.shared.settings.sync_ms == 0 {
-                self.shared.sync_bell.ring();
+                self.lane.sync_bell.ring();
             }
             told.await;
         }
@@ -57,8 +57,8 @@ impl Synced {
 }
 
 /// The thread: syncs until told to stop.
-pub(crate) fn run(shared: &Shared) {
-    shared.sync_bell.hang();
+pub(crate) fn run(shared: &Shared, lane: &Lane) {
+    lane.sync_bell.hang();
     let every = match shared.settings.sync_ms {
         0 => IDLE,
         ms => Duration::from_millis(ms),
@@ -70,26 +70,24 @@ pub(crate) fn run(shared: &Shared) {
         if rescue {
             rescue_at = begun + RESCUE_EVERY;
         }
-        pass(shared, rescue);
+        pass(shared, lane, rescue);
         if shared.settings.sync_ms == 0 {
-            shared.sync_bell.wait(every);
+            lane.sync_bell.wait(every);
         } else {
-            rest(shared, begun + every);
+            rest(shared, lane, begun + every);
         }
     }
 }
 
-/// Syncs every lane once.
-pub(crate) fn pass(shared: &Shared, rescue: bool) {
-    for lane in &shared.lanes {
-        for segment in lane.segments() {
-            if segment.failed() {
-                if rescue && segment.ended() {
-                    copy(shared, lane, &segment);
-                }
-            } else if segment.ended() || segment.written() > segment.synced() {
-                sync(shared, lane, &segment);
+/// Syncs the lane once.
+pub(crate) fn pass(shared: &Shared, lane: &Lane, rescue: bool) {
+    for segment in lane.segments() {
+        if segment.failed() {
+            if rescue && segment.ended() {
+                copy(shared, lane, &segment);
             }
+        } else if segment.ended() || segment.written() > segment.synced() {
+            sync(shared, lane, &segment);
         }
     }
 }
@@ -136,12 +134,12 @@ fn copy(shared: &Shared, lane: &Lane, segment: &Arc<Segment>) {
 }
 
 /// Sleeps until then; who rings is not in that much of a hurry.
-fn rest(shared: &Shared, until: Instant) {
+fn rest(shared: &Shared, lane: &Lane, until: Instant) {
     while !shared.stop.load(Ordering::Acquire) {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return;
         }
-        shared.sync_bell.wait(left);
+        lane.sync_bell.wait(left);
     }
 }

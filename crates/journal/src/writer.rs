@@ -23,7 +23,7 @@ pub enum Unavailable {
     NoRoom,
     /// A sync failed, and no new segment could be synced since.
     SyncFailed,
-    /// Longer than [`PAYLOAD_BYTES_MAX`], or than what is prepared ahead of a new segment.
+    /// Longer than [`PAYLOAD_BYTES_MAX`], or records asked for together longer than what is prepared ahead.
     TooLong,
 }
 
@@ -34,7 +34,7 @@ impl std::fmt::Display for Unavailable {
             Self::SyncFailed => {
                 "the journal's disk failed to sync: check it; a new segment is tried meanwhile"
             }
-            Self::TooLong => "the record is longer than what is prepared ahead: raise that, up to 1 MiB",
+            Self::TooLong => "the record is longer than what a journal takes",
         })
     }
 }
@@ -48,8 +48,59 @@ pub struct Writer {
     lane: Arc<Lane>,
     page: Option<Page>,
     records: u64,
-    /// What a new segment certainly has room for.
-    payload_bytes_max: usize,
+    /// What a new segment has room for.
+    bytes_max: usize,
+}
+
+/// Room in the segment at hand: what is appended through it stands in one segment.
+#[derive(Debug)]
+pub struct Room<'w> {
+    page: &'w mut Page,
+    shared: &'w Shared,
+    lane: &'w Lane,
+    records: &'w mut u64,
+}
+
+impl Room<'_> {
+    /// The first offset of the segment.
+    #[inline]
+    pub fn segment(&self) -> Offset {
+        Offset::new(self.page.segment.base)
+    }
+
+    /// The offset that the next record has.
+    #[inline]
+    pub fn position(&self) -> Offset {
+        Offset::new(self.page.segment.base + self.page.at as u64)
+    }
+
+    /// As [`Writer::append`]; refused only beyond the room that was asked for.
+    pub fn append(&mut self, time_us: u64, payload: &[u8]) -> Result<Offset, Unavailable> {
+        self.append_with(time_us, payload.len(), |bytes| bytes.copy_from_slice(payload))
+    }
+
+    /// As [`Writer::append_with`]; refused only beyond the room that was asked for.
+    #[inline]
+    pub fn append_with(
+        &mut self,
+        time_us: u64,
+        payload_bytes: usize,
+        write: impl FnOnce(&mut [u8]),
+    ) -> Result<Offset, Unavailable> {
+        if payload_bytes > PAYLOAD_BYTES_MAX {
+            return Err(Unavailable::TooLong);
+        }
+        if !self.page.fits(stride(payload_bytes)) {
+            return Err(Unavailable::NoRoom);
+        }
+        let offset = self.page.write(self.lane.key, time_us, payload_bytes, write);
+        *self.records += 1;
+        self.lane.records.store(*self.records, Ordering::Relaxed);
+        if self.page.at >= self.page.look_at {
+            self.page.look(self.shared);
+        }
+        Ok(offset)
+    }
 }
 
 /// The segment at hand.
@@ -68,9 +119,8 @@ struct Page {
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, lane: Arc<Lane>) -> Self {
-        let around = HEADER_BYTES + RECORD_HEADER_BYTES + END_BYTES;
-        let payload_bytes_max = PAYLOAD_BYTES_MAX.min(shared.settings.ahead_bytes as usize - around);
-        Self { shared, lane, page: None, records: 0, payload_bytes_max }
+        let bytes_max = shared.settings.ahead_bytes as usize - HEADER_BYTES - END_BYTES;
+        Self { shared, lane, page: None, records: 0, bytes_max }
     }
 
     /// The core whose journal this is.
@@ -93,21 +143,24 @@ impl Writer {
         payload_bytes: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<Offset, Unavailable> {
-        let needed = stride(payload_bytes);
-        if payload_bytes > self.payload_bytes_max {
+        self.room(stride(payload_bytes))?.append_with(time_us, payload_bytes, write)
+    }
+
+    /// Room for records of [`record_bytes`](crate::record_bytes) together, in one segment.
+    #[inline]
+    pub fn room(&mut self, bytes: usize) -> Result<Room<'_>, Unavailable> {
+        if bytes > self.bytes_max {
             return Err(Unavailable::TooLong);
         }
-        if !self.page.as_ref().is_some_and(|page| page.takes(needed)) {
-            self.make_room(needed)?;
+        if !self.page.as_ref().is_some_and(|page| page.takes(bytes)) {
+            self.make_room(bytes)?;
         }
-        let Some(page) = &mut self.page else { return Err(Unavailable::NoRoom) };
-        let offset = page.write(self.lane.key, time_us, payload_bytes, write);
-        self.records += 1;
-        self.lane.records.store(self.records, Ordering::Relaxed);
-        if page.at >= page.look_at {
-            page.look(&self.shared);
+        match &mut self.page {
+            Some(page) => {
+                Ok(Room { page, shared: &self.shared, lane: &self.lane, records: &mut self.records })
+            }
+            None => Err(Unavailable::NoRoom),
         }
-        Ok(offset)
     }
 
     /// What an answer that must survive a power cut waits with.
@@ -150,7 +203,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if let Some(page) = &mut self.page {
             page.end(self.lane.key);
-            self.shared.sync_bell.ring();
+            self.lane.sync_bell.ring();
         }
     }
 }
@@ -199,7 +252,7 @@ impl Page {
     #[cold]
     fn look(&mut self, shared: &Shared) {
         let ready = self.segment.ready() as usize;
-        let ahead = shared.settings.ahead_bytes as usize;
+        let ahead = shared.ahead() as usize;
         self.room = ready.saturating_sub(END_BYTES);
         self.map.forget(self.at);
         self.look_at = if ready as u64 == self.segment.span {

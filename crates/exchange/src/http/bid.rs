@@ -6,7 +6,7 @@
 //! | the headers declare JSON | 415 |
 //! | it is JSON with one meaning, and keeps every rule | 400 `malformed_json`, 422 |
 //! | the auction can end before the exchange stops | 503 `draining` |
-//! | [`hold`](crate::hold::Desk::hold) | 429, 503 `overloaded`, 400 `unknown_supply` |
+//! | [`hold`](crate::hold::Desk::hold) | 503 `journal_unavailable`, 429, 503 `overloaded`, 400 `unknown_supply` |
 //! | somebody bought | 400 `no_eligible_bidders`, `no_bids` |
 
 use super::problem::{Code, Problem, Refusal};
@@ -108,6 +108,10 @@ pub struct BidAnswer {
             examples(
             ("draining" = (value = json!({"type": "/problems/draining", "title": "About to stop", "status": 503,
                 "detail": "the exchange stops before an auction of 5000 ms could end", "code": "draining"}))),
+            ("journal_unavailable" = (value = json!({"type": "/problems/journal_unavailable",
+                "title": "Auctions cannot be recorded", "status": 503, "detail":
+                "the journal has no prepared room: free space on the data directory's disk",
+                "code": "journal_unavailable"}))),
             ("overloaded" = (value = json!({"type": "/problems/overloaded", "title": "Too busy", "status": 503,
                 "detail": "too many connections are open", "code": "overloaded"}))))),
     ))]
@@ -266,6 +270,9 @@ fn refusal(refused: Refused, core: &Core, opportunity: &Opportunity<'_>) -> Refu
         Refused::UnknownSupply => {
             let id = serde_json::to_string(opportunity.supply_id).unwrap_or_default();
             Refusal::new(Code::UnknownSupply, format!("the catalogue has no supply {id}"))
+        }
+        Refused::Unrecorded(why) => {
+            Refusal::new(Code::JournalUnavailable, why.to_string()).retry_after_us(1_000_000)
         }
         Refused::LimiterFull { retry_after_us } => {
             let detail = "the rate limiter remembers as many addresses as it may";

@@ -7,6 +7,7 @@
 use super::connection::{self, SWEEP};
 use super::problem::{Code, Refusal};
 use super::site::{Core, Site};
+use crate::recorder::Recorder;
 use anyhow::{Context, Result};
 use axum::Router;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -66,6 +67,7 @@ fn share(listener: &std::net::TcpListener) -> io::Result<()> {
 pub fn run(
     site: &Arc<Site>,
     core: usize,
+    recorder: Option<Recorder>,
     pages: Router,
     listener: std::net::TcpListener,
     listens: &mpsc::Sender<()>,
@@ -75,7 +77,7 @@ pub fn run(
         .build()
         .context("a core has no runtime")?;
     let local = tokio::task::LocalSet::new();
-    let core = Rc::new(Core::new(site, core, pages));
+    let core = Rc::new(Core::new(site, core, recorder, pages));
     local.block_on(&runtime, async {
         let listener = TcpListener::from_std(listener).context("listen: the socket is not usable")?;
         // Who waited for it may have given up on another core.

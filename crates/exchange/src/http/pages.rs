@@ -14,7 +14,6 @@ use super::problem::{Code, Problem, Refusal};
 use super::site::{Core, Site};
 use super::{bid, docs};
 use crate::metrics;
-use crate::statistics::{BidderTotals, SupplyTotals};
 use auction::{Cpm, Id};
 use axum::Router;
 use axum::body::Body;
@@ -26,6 +25,7 @@ use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE};
 use maud::{Markup, html};
+use reporting::{BidderTotals, SupplyTotals};
 use serde::ser::{Error, SerializeMap};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -211,7 +211,7 @@ impl From<SupplyTotals> for SupplyStat {
                 "code": "overloaded"}))))]
 pub(super) async fn stat(State(site): State<Arc<Site>>) -> Response {
     let write = |site: &Arc<Site>| {
-        let report = site.exchange.statistics.report(&site.exchange.catalogue.snapshot());
+        let report = site.exchange.report();
         let report = report.into_iter().map(|(id, totals)| (id.to_string(), SupplyStat::from(totals)));
         serde_json::to_vec(&report.collect::<BTreeMap<_, _>>()).unwrap_or_default()
     };
@@ -239,7 +239,7 @@ pub struct CatalogueHealth {
 /// How the exchange is.
 #[derive(Serialize, ToSchema)]
 pub struct Health {
-    /// `ok`, `starting` or `draining`.
+    /// `ok`, `starting`, `draining` or `journal_unavailable`.
     #[schema(example = "ok")]
     status: &'static str,
     #[schema(example = "0.1.0")]
@@ -265,7 +265,7 @@ impl Health {
             trouble: freshness.trouble,
         };
         Self {
-            status: site.lifecycle.ready().err().unwrap_or("ok"),
+            status: site.ready().err().unwrap_or("ok"),
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: tenths(site.exchange.started_at.elapsed().as_secs_f64()),
             auctions: site.exchange.auctions(),
@@ -321,7 +321,7 @@ fn front_page(health: &Health) -> Markup {
 /// The answer of the health pages.
 #[derive(Serialize, ToSchema)]
 pub struct Status {
-    /// `ok`, `starting` or `draining`.
+    /// `ok`, `starting`, `draining` or `journal_unavailable`.
     #[schema(example = "ok")]
     status: &'static str,
 }
@@ -336,10 +336,10 @@ pub(super) async fn live() -> Response {
 /// Whether requests should be sent here.
 #[utoipa::path(get, path = "/health/ready", tag = "health", operation_id = "ready",
     responses((status = 200, description = "Send requests", body = Status, example = json!({"status": "ok"})),
-        (status = 503, description = "Starting or draining: send them elsewhere", body = Status,
+        (status = 503, description = "Starting, draining or unable to record: send them elsewhere", body = Status,
             example = json!({"status": "draining"}))))]
 pub(super) async fn ready(State(site): State<Arc<Site>>) -> Response {
-    match site.lifecycle.ready() {
+    match site.ready() {
         Ok(()) => axum::Json(Status { status: "ok" }).into_response(),
         Err(status) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(Status { status })).into_response(),
     }

@@ -14,6 +14,7 @@
 //! | 422 | `invalid_request` | JSON, but a member is missing, twice there or breaks its rule |
 //! | 429 | `rate_limited` | the address has had its requests |
 //! | 503 | `overloaded`, `draining` | shed; come back later |
+//! | 503 | `journal_unavailable` | the auction cannot be recorded: the disk is full or fails |
 //!
 //! No refusal repeats input other than as a JSON string, and no input makes a 500.
 
@@ -57,11 +58,13 @@ pub enum Code {
     Overloaded,
     /// About to stop.
     Draining,
+    /// Nothing can be recorded.
+    JournalUnavailable,
 }
 
 impl Code {
     /// Every code, in the order of the table above.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::MalformedJson,
         Self::UnknownSupply,
         Self::NoEligibleBidders,
@@ -77,6 +80,7 @@ impl Code {
         Self::RateLimited,
         Self::Overloaded,
         Self::Draining,
+        Self::JournalUnavailable,
     ];
 
     const fn row(self) -> (u16, &'static str, &'static str) {
@@ -96,6 +100,7 @@ impl Code {
             Self::RateLimited => (429, "rate_limited", "Too many requests for this address"),
             Self::Overloaded => (503, "overloaded", "Too busy"),
             Self::Draining => (503, "draining", "About to stop"),
+            Self::JournalUnavailable => (503, "journal_unavailable", "Auctions cannot be recorded"),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::callout::Clock;
 use crate::config::RateLimitKey;
 use crate::hold::{Desk, Exchange};
 use crate::metrics::Meters;
+use crate::recorder::Recorder;
 use axum::Router;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,8 +36,19 @@ pub struct Site {
     pub idle_timeout: Duration,
     /// How many connections are kept open, over all cores.
     pub connections_max: usize,
+    /// Whether an answer waits until its record is on disk.
+    pub sync_first: bool,
     /// Room for pages that take long to write.
     pub reports: Semaphore,
+}
+
+impl Site {
+    /// Whether requests should be sent here, and if not, why.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        self.lifecycle.ready()?;
+        let recorded = self.exchange.journal.as_ref().is_none_or(|journal| journal.status().available);
+        if recorded { Ok(()) } else { Err(Code::JournalUnavailable.name()) }
+    }
 }
 
 /// Whether the doors are open.
@@ -65,8 +77,7 @@ impl Lifecycle {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// Whether requests should be sent here, and if not, why.
-    pub fn ready(&self) -> Result<(), &'static str> {
+    fn ready(&self) -> Result<(), &'static str> {
         if self.is_draining() {
             Err("draining")
         } else if self.ready.load(Ordering::Acquire) {
@@ -127,12 +138,12 @@ pub struct Core {
 
 impl Core {
     /// What core number `core` keeps for itself.
-    pub fn new(site: &Arc<Site>, core: usize, pages: Router) -> Self {
+    pub fn new(site: &Arc<Site>, core: usize, recorder: Option<Recorder>, pages: Router) -> Self {
         let (share, rest) =
             (site.connections_max / site.meters.len(), site.connections_max % site.meters.len());
         Self {
             site: Arc::clone(site),
-            desk: Desk::new(&site.exchange, core),
+            desk: Desk::new(&site.exchange, core, recorder, site.sync_first),
             meters: Arc::clone(&site.meters[core]),
             connections: Connections::default(),
             connections_max: share + usize::from(core < rest),

@@ -97,13 +97,13 @@ fn a_start_reads_only_the_segment_that_was_not_ended() {
 }
 
 #[test]
-fn a_record_is_as_long_as_what_is_prepared_ahead_or_a_mebibyte() {
+fn a_record_is_as_long_as_what_is_prepared_ahead_or_four_mebibytes() {
     for (ahead_bytes, longest) in
-        [(16 << 10, (16 << 10) - 64 - 16 - 16), (2 << 20, journal::PAYLOAD_BYTES_MAX)]
+        [(16 << 10, (16 << 10) - 64 - 16 - 16), (8 << 20, journal::PAYLOAD_BYTES_MAX)]
     {
         let dir = quick_dir();
         let (_journal, mut writer) =
-            open(Settings { segment_bytes: 4 << 20, ahead_bytes, ..small(dir.path()) });
+            open(Settings { segment_bytes: 16 << 20, ahead_bytes, ..small(dir.path()) });
         append(&mut writer, 1, b"the segment is at hand");
         assert_eq!(writer.append(1, &vec![0; longest + 1]), Err(Unavailable::TooLong));
         append(&mut writer, 1, &payload(1, longest));

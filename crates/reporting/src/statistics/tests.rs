@@ -44,7 +44,7 @@ fn count(tally: &Tally, supply: &Arc<Supply>, country: &str, winner: Option<(&st
         answers: &answers,
         clearing: &clearing,
     };
-    tally.count(supply, &record);
+    tally.count(supply, &record, tally.shelf.upto.get() + 8);
 }
 
 fn totals(wins: u64, micros: u64, no_bids: u64, timeouts: u64) -> BidderTotals {
@@ -60,7 +60,7 @@ fn a_report_is_the_sum_over_cores_with_every_bidder_listed() {
     let statistics = Statistics::new(2);
     let (one, two) = (statistics.tally(0), statistics.tally(1));
     let (s, quiet) = (supply("s", &["a", "b:c"]), supply("quiet", &["a"]));
-    let now = Snapshot::new(1, 2, vec![Arc::clone(&s), quiet]);
+    let _ = quiet;
 
     count(&one, &s, "US", Some(("a", 830_001)), Answer::NoBid);
     count(&two, &s, "GB", Some(("a", 170_000)), Answer::Timeout);

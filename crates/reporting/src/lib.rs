@@ -1,0 +1,15 @@
+//! What is made of the auctions: views of the journal, any of which can be thrown away and made again.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`auctions`] | reads auctions back from one core's journal |
+//! | [`statistics`] | counts them while they are held |
+//! | [`saved`] | keeps the counts over a restart: what was saved, and the journal's tail |
+
+pub mod auctions;
+pub mod saved;
+pub mod statistics;
+
+pub use auctions::{Auctions, Event};
+pub use saved::{Found, Restored, Saver, restore};
+pub use statistics::{BidderTotals, Counter, Statistics, SupplyTotals, Tally};

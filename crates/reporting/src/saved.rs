@@ -1,0 +1,209 @@
+//! Statistics that outlive the process: what was saved, and the auctions that the journal holds since.
+//!
+//! * Exact: each supply's counts are saved with the offset up to which they count, so no auction is missed or counted
+//!   twice, whenever the process was killed.
+//! * Two generations: `statistics` is replaced whole and the one before it is kept. Where the newer is damaged the older
+//!   one serves, and where both are the journal from its beginning: it keeps what the older one needs.
+//! * Time: a start reads only the auctions since the last save.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use crate::{Auctions, Event, Statistics, Tally};
+use anyhow::{Context, Result};
+use file::Saved;
+use journal::{Begin, Cursor, Offset};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tracing::{info, warn};
+
+/// The name of the reader whose place in the journal this is.
+pub const READER: &str = "statistics";
+
+/// Statistics as they were when the process before ended.
+#[derive(Debug)]
+pub struct Restored {
+    /// To go on with.
+    pub statistics: Statistics,
+    /// To save them with.
+    pub saver: Saver,
+    /// What was read on the way.
+    pub found: Found,
+}
+
+/// What a reader of auctions came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Auctions counted.
+    pub auctions: u64,
+    /// Ranges that hold no whole record though some stood there.
+    pub damaged: u64,
+    /// Whole records that could not be read.
+    pub unreadable: u64,
+    /// Ranges that retention removed before they were read.
+    pub gaps: u64,
+}
+
+/// Saves statistics.
+#[derive(Debug)]
+pub struct Saver {
+    path: PathBuf,
+    instance: u64,
+    cursor: Cursor,
+    /// By core, what the file holds.
+    upto: Vec<u64>,
+}
+
+/// Brings the statistics back: those saved in `dir`, and the auctions of `journal` since. `instance` is the journal's,
+/// `cores` how many will count.
+pub fn restore(dir: &Path, journal: &Path, instance: u64, cores: usize) -> Result<Restored> {
+    let begun = Instant::now();
+    let written = journal::cores(journal).with_context(|| format!("cannot list {}", journal.display()))?;
+    let cores = written.last().map_or(0, |last| *last as usize + 1).max(cores);
+    let statistics = Statistics::new(cores);
+    let path = dir.join("statistics");
+    let saved = newest(&path, instance);
+    let found = std::thread::scope(|scope| {
+        let count = |core: usize, saved: Option<file::SavedCore>| {
+            let statistics = &statistics;
+            scope.spawn(move || count_core(statistics, journal, core, saved))
+        };
+        let mut saved = saved.map(|saved| saved.cores).unwrap_or_default();
+        let counting: Vec<_> = (0..cores).map(|core| count(core, saved.remove(&(core as u32)))).collect();
+        counting.into_iter().try_fold(Found::default(), |sum, core| {
+            let found =
+                core.join().map_err(|_| anyhow::anyhow!("a core's journal could not be counted"))??;
+            anyhow::Ok(sum.plus(found))
+        })
+    })?;
+    let Found { auctions, damaged, unreadable, gaps } = found;
+    let ms = begun.elapsed().as_millis() as u64;
+    info!(auctions, damaged, unreadable, gaps, ms, "statistics restored");
+    let upto = (0..cores).map(|core| statistics.upto(core)).collect();
+    let mut saver = Saver { path, instance, cursor: cursor(journal)?, upto };
+    // So that a process killed again and again never has more to read than since its own start.
+    saver.replace(&statistics)?;
+    Ok(Restored { statistics, saver, found })
+}
+
+/// The newer of two saved files that can be read and is this journal's.
+fn newest(path: &Path, instance: u64) -> Option<Saved> {
+    [path.to_owned(), before(path)].into_iter().find_map(|path| match fs::read(&path) {
+        Ok(bytes) => match Saved::decode(&bytes) {
+            Some(saved) if saved.instance == instance => Some(saved),
+            Some(_) => {
+                warn!(path = %path.display(), "statistics are another journal's, not used");
+                None
+            }
+            None => {
+                warn!(path = %path.display(), "statistics are damaged, the ones before or the journal serve");
+                None
+            }
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            warn!(path = %path.display(), %error, "statistics cannot be read");
+            None
+        }
+    })
+}
+
+fn before(path: &Path) -> PathBuf {
+    path.with_extension("before")
+}
+
+fn cursor(journal: &Path) -> Result<Cursor> {
+    Cursor::open(journal, READER).or_else(|error| {
+        // It only says what may be removed, and is written anew with the next save.
+        warn!(error = format!("{error:#}"), "reader begins anew");
+        fs::remove_file(journal.join("readers").join(READER)).context("cannot remove it")?;
+        Cursor::open(journal, READER)
+    })
+}
+
+/// Counts what one core's journal holds beyond what was saved.
+fn count_core(
+    statistics: &Statistics,
+    journal: &Path,
+    core: usize,
+    saved: Option<file::SavedCore>,
+) -> Result<Found> {
+    let tally = statistics.tally(core);
+    let saved = saved.unwrap_or_default();
+    // From here on nothing that was counted already can come.
+    let newest = saved.counted.iter().map(|counted| counted.upto).max().unwrap_or(0);
+    saved.counted.into_iter().for_each(|counted| tally.start_from(counted));
+    tally.passed(saved.upto);
+    // One that nobody saved begins where the journal does: what was removed before is nobody's gap.
+    let begin = if saved.upto == 0 { Begin::Oldest } else { Begin::Offset(Offset::new(saved.upto)) };
+    let mut auctions = Auctions::open(journal, core as u32, begin)?;
+    let mut found = Found::default();
+    while auctions.next(|event| count(&tally, newest, event, &mut found))?.is_some() {}
+    tally.passed(auctions.offset().get().max(saved.upto));
+    Ok(found)
+}
+
+fn count(tally: &Tally, newest: u64, event: Event<'_>, found: &mut Found) {
+    match event {
+        Event::Auction { offset, supply, record } => {
+            if offset.get() >= newest || offset.get() >= tally.upto(&supply.id) {
+                tally.count(supply, record, offset.get() + 1);
+                found.auctions += 1;
+            }
+        }
+        Event::Damaged { from, to } => {
+            found.damaged += 1;
+            warn!(from = from.get(), to = to.get(), "journal is damaged, its records there are lost");
+        }
+        Event::Unreadable { offset, fault } => {
+            found.unreadable += 1;
+            warn!(offset = offset.get(), %fault, "journal record cannot be counted");
+        }
+        Event::Gap { from, to } => {
+            found.gaps += 1;
+            warn!(from = from.get(), to = to.get(), "journal was removed before it was counted");
+        }
+    }
+}
+
+impl Found {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            auctions: self.auctions + other.auctions,
+            damaged: self.damaged + other.damaged,
+            unreadable: self.unreadable + other.unreadable,
+            gaps: self.gaps + other.gaps,
+        }
+    }
+}
+
+impl Saver {
+    /// Saves what was counted since the last time, if anything was.
+    pub fn save(&mut self, statistics: &Statistics) -> Result<()> {
+        if (0..statistics.cores()).all(|core| statistics.upto(core) == self.upto[core]) {
+            return Ok(());
+        }
+        self.replace(statistics)
+    }
+
+    fn replace(&mut self, statistics: &Statistics) -> Result<()> {
+        let saved = Saved::of(self.instance, statistics);
+        let failed = || format!("cannot write {}: check its disk's space and mode", self.path.display());
+        match fs::rename(&self.path, before(&self.path)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(failed);
+            }
+            _ => {}
+        }
+        journal::replace(&self.path, &saved.encode()).with_context(failed)?;
+        // What the file before this one needs is kept.
+        for (core, upto) in (0..).zip(&self.upto) {
+            self.cursor.set(core, Offset::new(*upto));
+        }
+        self.cursor.save()?;
+        self.upto = saved.upto();
+        Ok(())
+    }
+}

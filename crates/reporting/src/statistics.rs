@@ -1,0 +1,396 @@
+//! Statistics: what every supply and bidder has done, exact to the micro.
+//!
+//! * Writers: each core counts on its own; a counter has one writer and needs no atomic addition.
+//! * Readers: [`Statistics::report`] sums all cores. A counter is stored before its auction's answer leaves, so a reader
+//!   sees every auction that was answered before it asked.
+//! * Journal: a block says up to which offset its core's auctions are in it, and changes with that as one (a sequence
+//!   lock), so whoever reads it knows which auctions it has seen. That is what makes the counts a view of the journal.
+//! * Growth: a core has a block for each supply it has held an auction for; an auction touches one block, whatever
+//!   the number of supplies. When a supply changes its bidders, its counts move to a new block.
+//! * Locks: a core takes its own lock when it meets a supply for the first time, and never again for that supply.
+
+use auction::{Answer, Bidder, Country, Cpm, Fate, Id, Record, Supply};
+use hashbrown::HashMap;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// A number that one thread adds to and any thread reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the counter's own thread may call it.
+    pub fn add(&self, n: u64) {
+        self.set(self.0.load(Ordering::Relaxed).wrapping_add(n));
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Release);
+    }
+}
+
+/// What one bidder has done for one supply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BidderTotals {
+    /// Auctions won.
+    pub wins: u64,
+    /// The sum of its clearing prices.
+    pub revenue: Cpm,
+    /// Times it answered without a bid.
+    pub no_bids: u64,
+    /// Times it did not answer within tmax.
+    pub timeouts: u64,
+}
+
+impl BidderTotals {
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: Self) {
+        self.wins += other.wins;
+        self.revenue = self.revenue.plus(other.revenue);
+        self.no_bids += other.no_bids;
+        self.timeouts += other.timeouts;
+    }
+}
+
+/// What one supply has done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SupplyTotals {
+    /// Requests that named it and passed the rate limit.
+    pub total_reqs: u64,
+    /// The same, by country.
+    pub reqs_per_country: BTreeMap<Country, u64>,
+    /// Bidders that counted something; in a report also every other one that it lists.
+    pub bidders: BTreeMap<Id, BidderTotals>,
+}
+
+impl SupplyTotals {
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: Self) {
+        self.total_reqs += other.total_reqs;
+        for (country, n) in other.reqs_per_country {
+            *self.reqs_per_country.entry(country).or_default() += n;
+        }
+        for (id, counts) in other.bidders {
+            self.bidders.entry(id).or_default().add(counts);
+        }
+    }
+
+    /// Lists exactly these bidders besides those that counted something.
+    pub fn list(&mut self, bidders: &[Arc<Bidder>]) {
+        self.bidders.retain(|_, counts| *counts != BidderTotals::default());
+        for bidder in bidders {
+            self.bidders.entry(bidder.id.clone()).or_default();
+        }
+    }
+}
+
+/// The counts of one bidder for one supply on one core.
+#[derive(Debug, Default)]
+struct BidderCounts {
+    wins: Counter,
+    revenue_micros: Counter,
+    no_bids: Counter,
+    timeouts: Counter,
+}
+
+impl BidderCounts {
+    fn totals(&self) -> BidderTotals {
+        BidderTotals {
+            wins: self.wins.get(),
+            revenue: Cpm::from_micros(self.revenue_micros.get()),
+            no_bids: self.no_bids.get(),
+            timeouts: self.timeouts.get(),
+        }
+    }
+
+    fn start_from(totals: BidderTotals) -> Self {
+        let counts = Self::default();
+        counts.wins.set(totals.wins);
+        counts.revenue_micros.set(totals.revenue.micros());
+        counts.no_bids.set(totals.no_bids);
+        counts.timeouts.set(totals.timeouts);
+        counts
+    }
+}
+
+/// Countries are counted in pages of this many, so that a supply pays for the parts of the world it has seen.
+const PAGE: usize = 32;
+const PAGES: usize = Country::COUNT.div_ceil(PAGE);
+
+/// One core's counts of one supply, as its bidders were when the block was made.
+#[derive(Debug)]
+struct Block {
+    supply: Arc<Supply>,
+    /// Odd while an auction is being counted.
+    version: AtomicU64,
+    /// Every auction of this supply below this offset of the core's journal is in.
+    upto: Counter,
+    total_reqs: Counter,
+    countries: [OnceLock<Box<[Counter; PAGE]>>; PAGES],
+    /// By slot.
+    bidders: Box<[BidderCounts]>,
+    /// What bidders counted that the supply no longer lists.
+    gone: Vec<(Id, BidderTotals)>,
+}
+
+impl Block {
+    /// Goes on from these totals.
+    fn new(supply: Arc<Supply>, upto: u64, totals: SupplyTotals) -> Self {
+        let mut carried = totals.bidders;
+        let bidders = supply.bidders().iter().map(|bidder| {
+            carried.remove(&bidder.id).map_or_else(BidderCounts::default, BidderCounts::start_from)
+        });
+        let bidders = bidders.collect();
+        let gone = carried.into_iter().filter(|(_, totals)| *totals != BidderTotals::default()).collect();
+        let block = Self {
+            supply,
+            version: AtomicU64::new(0),
+            upto: Counter::default(),
+            total_reqs: Counter::default(),
+            countries: Default::default(),
+            bidders,
+            gone,
+        };
+        block.upto.set(upto);
+        block.total_reqs.set(totals.total_reqs);
+        totals.reqs_per_country.into_iter().for_each(|(country, n)| block.country(country).set(n));
+        block
+    }
+
+    fn country(&self, country: Country) -> &Counter {
+        &self.countries[country.index() / PAGE].get_or_init(Box::default)[country.index() % PAGE]
+    }
+
+    /// Counts one auction; only the block's own core does.
+    fn count(&self, record: &Record<'_>, upto: u64) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.total_reqs.add(1);
+        self.country(record.opportunity.country).add(1);
+        for reply in &record.answers.replies {
+            let counts = &self.bidders[reply.slot as usize];
+            match reply.answer {
+                Answer::Bid => {}
+                Answer::NoBid => counts.no_bids.add(1),
+                Answer::Timeout => counts.timeouts.add(1),
+            }
+        }
+        for (bid, fate) in record.answers.bids.iter().zip(&record.clearing.fates) {
+            if let Fate::Won(price) = fate {
+                let counts = &self.bidders[bid.slot as usize];
+                counts.wins.add(1);
+                counts.revenue_micros.add(price.micros());
+            }
+        }
+        self.upto.set(upto);
+        self.version.store(version + 2, Ordering::Release);
+    }
+
+    /// All of it at one moment, and the offset that belongs to it.
+    fn read(&self) -> (u64, SupplyTotals) {
+        loop {
+            let version = self.version.load(Ordering::Acquire);
+            // Copied as numbers first: with names it would take longer than the next auction.
+            let counts: Vec<BidderTotals> = self.bidders.iter().map(BidderCounts::totals).collect();
+            let countries: Vec<(Country, u64)> = self.by_country().collect();
+            let (upto, total_reqs) = (self.upto.get(), self.total_reqs.get());
+            fence(Ordering::Acquire);
+            if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
+                let ids = self.supply.bidders().iter().map(|bidder| bidder.id.clone());
+                let mut bidders: BTreeMap<Id, BidderTotals> = BTreeMap::new();
+                for (id, counts) in ids.zip(counts).chain(self.gone.iter().cloned()) {
+                    bidders.entry(id).or_default().add(counts);
+                }
+                return (
+                    upto,
+                    SupplyTotals { total_reqs, reqs_per_country: countries.into_iter().collect(), bidders },
+                );
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn by_country(&self) -> impl Iterator<Item = (Country, u64)> {
+        let counts =
+            self.countries.iter().enumerate().filter_map(|(i, page)| page.get().map(|page| (i, page)));
+        counts.flat_map(|(i, page)| {
+            let counts =
+                page.iter().enumerate().map(move |(j, n)| (Country::from_index(i * PAGE + j), n.get()));
+            counts.filter_map(|(country, n)| country.filter(|_| n > 0).map(|country| (country, n)))
+        })
+    }
+}
+
+/// What all cores have counted.
+#[derive(Debug)]
+pub struct Statistics {
+    cores: Box<[Arc<Shelf>]>,
+}
+
+type Blocks = HashMap<Id, Arc<Block>, foldhash::fast::RandomState>;
+
+/// The blocks of one core, where readers find them.
+#[derive(Debug, Default)]
+struct Shelf {
+    blocks: Mutex<Blocks>,
+    /// Every auction below this offset of the core's journal is in its block.
+    upto: Counter,
+}
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, Blocks> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copied, because an auction must not wait for a sum.
+    fn blocks(&self) -> Vec<Arc<Block>> {
+        self.lock().values().cloned().collect()
+    }
+}
+
+/// The writing end of one core.
+#[derive(Debug)]
+pub struct Tally {
+    shelf: Arc<Shelf>,
+    /// By the supply's place in memory, which the block keeps from being used again.
+    blocks: RefCell<HashMap<*const Supply, Arc<Block>, foldhash::fast::RandomState>>,
+}
+
+/// What one core has counted for one supply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The supply.
+    pub supply: Id,
+    /// Every auction of it below this offset of the core's journal is in.
+    pub upto: u64,
+    /// The counts.
+    pub totals: SupplyTotals,
+}
+
+impl Statistics {
+    /// Nothing counted yet, by `cores` cores.
+    pub fn new(cores: usize) -> Self {
+        Self { cores: (0..cores).map(|_| Arc::default()).collect() }
+    }
+
+    /// How many cores have counted, or may.
+    pub fn cores(&self) -> usize {
+        self.cores.len()
+    }
+
+    /// The writing end of a core; each may be taken by one thread only.
+    pub fn tally(&self, core: usize) -> Tally {
+        Tally { shelf: Arc::clone(&self.cores[core]), blocks: RefCell::default() }
+    }
+
+    /// Up to which offset of its journal every auction of this core is counted.
+    pub fn upto(&self, core: usize) -> u64 {
+        self.cores[core].upto.get()
+    }
+
+    /// What a core has counted, supply by supply. Auctions from [`Statistics::upto`] on, asked for before, may be in or
+    /// not: the supply's own offset says.
+    pub fn counted(&self, core: usize) -> impl Iterator<Item = Counted> {
+        self.cores[core].blocks().into_iter().map(|block| {
+            let (upto, totals) = block.read();
+            Counted { supply: block.supply.id.clone(), upto, totals }
+        })
+    }
+
+    /// For each supply a number that changes with every auction counted for it, and never goes back: the sum of its
+    /// offsets over all cores.
+    pub fn marks(&self) -> HashMap<Id, u64, foldhash::fast::RandomState> {
+        let mut marks: HashMap<Id, u64, _> = HashMap::default();
+        for block in self.cores.iter().flat_map(|shelf| shelf.blocks()) {
+            *marks.entry(block.supply.id.clone()).or_default() += block.upto.get();
+        }
+        marks
+    }
+
+    /// The sums of one supply over all cores, with the mark that belongs to them.
+    pub fn supply(&self, id: &Id) -> (u64, SupplyTotals) {
+        let blocks: Vec<_> = self.cores.iter().filter_map(|shelf| shelf.lock().get(id).cloned()).collect();
+        blocks.iter().fold((0, SupplyTotals::default()), |(mark, mut sum), block| {
+            let (upto, totals) = block.read();
+            sum.add(totals);
+            (mark + upto, sum)
+        })
+    }
+
+    /// The sums over all cores, for each supply with at least one request, in order of id. `listed` says which bidders
+    /// a supply lists now.
+    pub fn report<'a>(&self, listed: impl Fn(&Id) -> &'a [Arc<Bidder>]) -> BTreeMap<Id, SupplyTotals> {
+        let mut report: BTreeMap<Id, SupplyTotals> = BTreeMap::new();
+        for block in self.cores.iter().flat_map(|shelf| shelf.blocks()) {
+            report.entry(block.supply.id.clone()).or_default().add(block.read().1);
+        }
+        for (id, totals) in &mut report {
+            totals.list(listed(id));
+        }
+        report
+    }
+}
+
+impl Tally {
+    /// Goes on from what was counted before.
+    pub fn start_from(&self, counted: Counted) {
+        let Counted { supply, upto, totals } = counted;
+        // Its bidders are those of the first auction to come; until then they are kept by name.
+        let placeholder =
+            Supply::new(supply.clone(), auction::AuctionType::FirstPrice, Cpm::ZERO, Vec::new());
+        self.shelf.lock().insert(supply, Arc::new(Block::new(Arc::new(placeholder), upto, totals)));
+    }
+
+    /// Up to which offset the auctions of this supply are counted.
+    pub fn upto(&self, supply: &Id) -> u64 {
+        self.shelf.lock().get(supply).map_or(0, |block| block.upto.get())
+    }
+
+    /// Counts one auction of `supply`, whose record in the journal ends before `upto`.
+    pub fn count(&self, supply: &Arc<Supply>, record: &Record<'_>, upto: u64) {
+        let mut blocks = self.blocks.borrow_mut();
+        let block = match blocks.get(&Arc::as_ptr(supply)) {
+            Some(block) => block,
+            None => {
+                let block = self.open(supply, &mut blocks);
+                blocks.entry(Arc::as_ptr(supply)).or_insert(block)
+            }
+        };
+        block.count(record, upto);
+        self.passed(upto);
+    }
+
+    /// Nothing below this offset is left to count.
+    pub fn passed(&self, upto: u64) {
+        self.shelf.upto.set(upto);
+    }
+
+    /// A block for a supply met for the first time, or changed since; the old block's counts move into it.
+    #[cold]
+    fn open(
+        &self,
+        supply: &Arc<Supply>,
+        blocks: &mut HashMap<*const Supply, Arc<Block>, foldhash::fast::RandomState>,
+    ) -> Arc<Block> {
+        let mut shelf = self.shelf.lock();
+        let before = shelf.get(&supply.id);
+        let (upto, totals) = before.map(|block| block.read()).unwrap_or_default();
+        if let Some(before) = before {
+            blocks.remove(&Arc::as_ptr(&before.supply));
+        }
+        let block = Arc::new(Block::new(Arc::clone(supply), upto, totals));
+        shelf.insert(supply.id.clone(), Arc::clone(&block));
+        block
+    }
+}
+
+#[cfg(test)]
+mod tests;
