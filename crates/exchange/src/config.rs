@@ -11,9 +11,11 @@ mod table;
 pub use sources::Settings;
 
 use crate::callout::Clock;
+use crate::limiter::shared::Fallback;
 use crate::limiter::{Limit, WhenFull};
 use crate::log;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
+use reporting::redis::Endpoint;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -46,6 +48,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// None: no limit.
     pub rate_limit: Option<Limit>,
+    /// Where instances keep limit and statistics together; None: nowhere.
+    pub redis: Option<RedisConfig>,
     /// What it counts by.
     pub rate_limit_key: RateLimitKey,
     /// Whether simulated latencies are waited for.
@@ -78,6 +82,17 @@ pub struct LogConfig {
     pub level: LevelFilter,
     /// For people or for programs.
     pub format: log::Format,
+}
+
+/// Where instances meet.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// How long a request waits for the shared limiter.
+    pub timeout: Duration,
+    /// Who decides without it.
+    pub fallback: Fallback,
 }
 
 /// The bounds of the doors.
@@ -116,6 +131,7 @@ impl Config {
             },
             database: database(settings, &data_dir)?,
             rate_limit: rate_limit(settings)?,
+            redis: redis(settings)?,
             rate_limit_key: settings.parse("rate_limit.key", rate_limit_key)?,
             clock: settings
                 .choice("simulation.clock", &[("virtual", Clock::Virtual), ("real", Clock::Real)])?,
@@ -144,12 +160,6 @@ fn address(text: &str) -> Option<SocketAddr> {
 }
 
 fn database(settings: &Settings, data_dir: &Path) -> Result<DatabaseConfig> {
-    if !settings.text("redis.url").is_empty() {
-        bail!(
-            "{}: this release keeps the rate limit and the statistics in process; leave redis.url out",
-            settings.named("redis.url")
-        );
-    }
     let inside = |key| settings.text(key).replace("{data_dir}", &data_dir.to_string_lossy());
     let replicas = settings.text("database.replica_urls");
     Ok(DatabaseConfig {
@@ -162,6 +172,27 @@ fn database(settings: &Settings, data_dir: &Path) -> Result<DatabaseConfig> {
             .collect(),
         migrations_dir: inside("database.migrations_dir").into(),
     })
+}
+
+fn redis(settings: &Settings) -> Result<Option<RedisConfig>> {
+    let urls = settings.text("redis.url");
+    if urls.is_empty() {
+        return Ok(None);
+    }
+    let endpoint =
+        Endpoint::parse(urls).map_err(|error| anyhow!("{} {error}", settings.named("redis.url")))?;
+    if settings.text("journal.enabled") == "false" {
+        bail!(
+            "{}: what Redis has is what the journal has; leave one of redis.url and journal.enabled = false out",
+            settings.named("redis.url")
+        );
+    }
+    let fallbacks = [("local", Fallback::Local), ("allow", Fallback::Allow), ("deny", Fallback::Deny)];
+    Ok(Some(RedisConfig {
+        endpoint,
+        timeout: Duration::from_millis(settings.number("redis.timeout_ms")?),
+        fallback: settings.choice("rate_limit.fallback", &fallbacks)?,
+    }))
 }
 
 fn journal(settings: &Settings, data_dir: &Path, workers: usize) -> Result<Option<journal::Settings>> {

@@ -4,12 +4,14 @@
 //! door makes an answer of it.
 
 use crate::callout::{Callout, Simulated};
+use crate::limiter::shared::{Asker, Shared};
 use crate::limiter::{Limiter, Verdict};
 use crate::log;
 use crate::recorder::Recorder;
 use auction::{Answers, AuctionId, Chance, Clearing, Id, NoSale, Opportunity, Record, Supply, clear, invite};
 use catalogue::{Live, Snapshot};
 use journal::{Journal, Offset, Synced, Unavailable};
+use reporting::redis::Others;
 use reporting::{Statistics, SupplyTotals, Tally};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,7 +19,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What all cores share.
 #[derive(Debug)]
@@ -26,10 +28,14 @@ pub struct Exchange {
     pub catalogue: Arc<Live>,
     /// None: no limit.
     pub limiter: Option<Limiter>,
+    /// The limit that instances keep together; None: each its own.
+    pub shared_limit: Option<Arc<Shared>>,
+    /// What the other instances have counted; None: there is no Redis that knows.
+    pub others: Option<Others>,
     /// How simulated bidders are asked.
     pub callout: Simulated,
     /// What was counted.
-    pub statistics: Statistics,
+    pub statistics: Arc<Statistics>,
     /// Where auctions are recorded; None: nowhere.
     pub journal: Option<Arc<Journal>>,
     /// Ranges of the journal that readers found damaged, and whole records that they could not read.
@@ -54,8 +60,20 @@ impl Exchange {
 
     /// What every supply has done, with the bidders it lists now.
     pub fn report(&self) -> BTreeMap<Id, SupplyTotals> {
+        self.report_with(&BTreeMap::new())
+    }
+
+    /// The same, with what other instances have counted.
+    pub fn report_with(&self, others: &BTreeMap<Id, SupplyTotals>) -> BTreeMap<Id, SupplyTotals> {
         let snapshot = self.catalogue.snapshot();
-        self.statistics.report(|id| snapshot.supply(id.as_str()).map_or(&[][..], |supply| supply.bidders()))
+        let mut report = self.statistics.report();
+        for (id, counts) in others {
+            report.entry(id.clone()).or_default().add(counts.clone());
+        }
+        for (id, totals) in &mut report {
+            totals.list(snapshot.supply(id.as_str()).map_or(&[][..], |supply| supply.bidders()));
+        }
+        report
     }
 }
 
@@ -77,6 +95,8 @@ pub enum Refused {
         /// Microseconds until it may have.
         retry_after_us: u64,
     },
+    /// The shared limiter is away, and without it nobody passes.
+    LimiterAway,
     /// The catalogue has no such supply.
     UnknownSupply,
     /// The auction cannot be recorded, so it is not answered.
@@ -95,6 +115,8 @@ pub struct Desk {
     /// Set if an answer waits until its record is on disk.
     synced: Option<Synced>,
     exchange: Arc<Exchange>,
+    /// None: this instance keeps the limit by itself.
+    asker: Option<Rc<Asker>>,
     tally: Tally,
     snapshot: RefCell<Rc<OwnPointer>>,
     /// Answers and clearings of past auctions, to be used again.
@@ -102,12 +124,13 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// The desk of this core; each core has one.
+    /// The desk of this core, on whose runtime this must be called; each core has one.
     pub fn new(exchange: &Arc<Exchange>, core: usize, recorder: Option<Recorder>, sync_first: bool) -> Self {
         Self {
             synced: recorder.as_ref().filter(|_| sync_first).map(Recorder::synced),
             recorder: recorder.map(RefCell::new),
             exchange: Arc::clone(exchange),
+            asker: exchange.shared_limit.as_ref().map(Asker::new),
             tally: exchange.statistics.tally(core),
             snapshot: RefCell::new(Rc::new(OwnPointer(exchange.catalogue.snapshot()))),
             papers: RefCell::default(),
@@ -135,7 +158,15 @@ impl Desk {
             recorder.borrow_mut().check().map_err(Refused::Unrecorded)?;
         }
         let since_start_us = received_at.duration_since(exchange.started_at).as_micros() as u64;
-        self.admit(address, since_start_us)?;
+        match (&self.asker, &exchange.limiter) {
+            (_, None) => {}
+            (None, Some(limiter)) => passed(limiter.admit(address, since_start_us))?,
+            (Some(asker), Some(limiter)) => {
+                let deadline = received_at + patience(opportunity.tmax_ms);
+                let verdict = asker.admit(limiter, address, since_start_us, deadline).await;
+                passed(verdict.ok_or(Refused::LimiterAway)?)?;
+            }
+        }
 
         let snapshot = self.snapshot();
         let snapshot = &snapshot.0;
@@ -172,14 +203,6 @@ impl Desk {
         Ok(answer)
     }
 
-    fn admit(&self, address: IpAddr, since_start_us: u64) -> Result<(), Refused> {
-        match self.exchange.limiter.as_ref().map(|limiter| limiter.admit(address, since_start_us)) {
-            None | Some(Verdict::Admitted) => Ok(()),
-            Some(Verdict::Limited { retry_after_us }) => Err(Refused::RateLimited { retry_after_us }),
-            Some(Verdict::Full { retry_after_us }) => Err(Refused::LimiterFull { retry_after_us }),
-        }
-    }
-
     fn snapshot(&self) -> Rc<OwnPointer> {
         let in_force = self.exchange.catalogue.pointer().load();
         let mut held = self.snapshot.borrow_mut();
@@ -201,6 +224,20 @@ impl Desk {
         }
         Ok(offset)
     }
+}
+
+fn passed(verdict: Verdict) -> Result<(), Refused> {
+    match verdict {
+        Verdict::Admitted => Ok(()),
+        Verdict::Limited { retry_after_us } => Err(Refused::RateLimited { retry_after_us }),
+        Verdict::Full { retry_after_us } => Err(Refused::LimiterFull { retry_after_us }),
+    }
+}
+
+/// How much of tmax the shared limiter may take; a few milliseconds it always has, or a small tmax would be a way around
+/// the limit.
+fn patience(tmax_ms: u32) -> Duration {
+    Duration::from_millis(tmax_ms.into()).mul_f32(0.5).max(Duration::from_millis(5))
 }
 
 fn offer(opportunity: &Opportunity<'_>, supply: &Supply, clearing: &mut Clearing) {

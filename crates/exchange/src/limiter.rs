@@ -9,6 +9,8 @@
 //! * Bound: `addresses_max`, kept per shard; what happens to a new address beyond it is [`WhenFull`].
 //! * Sharing: 1,024 shards, each behind a lock that is held for some tens of nanoseconds.
 
+pub mod shared;
+
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,10 +94,13 @@ impl Limiter {
     pub fn admit(&self, ip: IpAddr, now_us: u64) -> Verdict {
         let address = Address::of(ip);
         let hash = self.hasher.hash_one(address);
-        let verdict =
-            self.lock((hash >> 54) as usize).admit(&self.limit, address, hash, now_us, |prefix, v4| {
-                self.hasher.hash_one(Address { prefix, v4 })
-            });
+        let verdict = self.lock((hash >> 54) as usize).admit(
+            &self.limit,
+            address,
+            hash,
+            self.clock_us(now_us),
+            |prefix, v4| self.hasher.hash_one(Address { prefix, v4 }),
+        );
         match verdict {
             Verdict::Full { .. } => {
                 self.full.fetch_add(1, Ordering::Relaxed);
@@ -105,10 +110,40 @@ impl Limiter {
         }
     }
 
+    /// If this address has had its requests: how many microseconds until the next one passes. Nothing is counted.
+    pub fn limited(&self, ip: IpAddr, now_us: u64) -> Option<u64> {
+        let address = Address::of(ip);
+        let hash = self.hasher.hash_one(address);
+        self.lock((hash >> 54) as usize).limited(&self.limit, address, hash, self.clock_us(now_us))
+    }
+
+    /// Remembers that somebody else refused this address: it is [`Limiter::limited`] for so long. Without room for
+    /// another address it is not remembered.
+    pub fn refuse(&self, ip: IpAddr, now_us: u64, retry_after_us: u64) {
+        let address = Address::of(ip);
+        let hash = self.hasher.hash_one(address);
+        let until_us = self.clock_us(now_us) + retry_after_us.min(self.limit.window_us);
+        let rehash = |prefix, v4| self.hasher.hash_one(Address { prefix, v4 });
+        self.lock((hash >> 54) as usize).refuse(
+            &self.limit,
+            address,
+            hash,
+            self.clock_us(now_us),
+            until_us,
+            rehash,
+        );
+    }
+
+    /// One window later, so that a time one window before now is none before the start.
+    const fn clock_us(&self, now_us: u64) -> u64 {
+        now_us + self.limit.window_us
+    }
+
     /// Gives the memory of addresses whose window has passed back, in one shard; call it with every number in turn.
     pub fn sweep(&self, turn: usize, now_us: u64) {
-        self.lock(turn % SHARDS)
-            .shrink(&self.limit, now_us, |prefix, v4| self.hasher.hash_one(Address { prefix, v4 }));
+        self.lock(turn % SHARDS).shrink(&self.limit, self.clock_us(now_us), |prefix, v4| {
+            self.hasher.hash_one(Address { prefix, v4 })
+        });
     }
 
     /// How many turns of [`Limiter::sweep`] visit every shard.
@@ -176,27 +211,67 @@ impl Table {
         rehash: impl Fn(u64, bool) -> u64,
     ) -> Verdict {
         let now_us = self.no_earlier(now_us);
+        match self.slot(limit, address, hash, now_us, rehash) {
+            Ok(slot) => Self::pass(slot, limit, address, now_us),
+            Err(retry_after_us) => Verdict::Full { retry_after_us },
+        }
+    }
+
+    /// The address's slot, a new one if it has none; or how long until there is room for one.
+    fn slot(
+        &mut self,
+        limit: &Limit,
+        address: Address,
+        hash: u64,
+        now_us: u64,
+        rehash: impl Fn(u64, bool) -> u64,
+    ) -> Result<&mut [u64], u64> {
         let width = 1 + limit.requests as usize;
-        match self.find(width, address, hash) {
-            Some((at, true)) => return Self::pass(&mut self.words[at..at + width], limit, address, now_us),
-            Some((at, false)) if self.has_room(limit) => {
-                self.used += 1;
-                return Self::pass(&mut self.words[at..at + width], limit, address, now_us);
+        let at = match self.find(width, address, hash) {
+            Some((at, true)) => return Ok(&mut self.words[at..at + width]),
+            Some((at, false)) if self.has_room(limit) => at,
+            _ if now_us < self.full_until_us => return Err(self.full_until_us - now_us),
+            _ => {
+                if let Some(first_leaves_us) = self.make_room(limit, now_us, &rehash) {
+                    self.full_until_us = first_leaves_us;
+                    return Err(first_leaves_us.saturating_sub(now_us));
+                }
+                self.find(width, address, hash).ok_or(limit.window_us)?.0
             }
-            _ => {}
-        }
-        if now_us < self.full_until_us {
-            return Verdict::Full { retry_after_us: self.full_until_us - now_us };
-        }
-        if let Some(first_leaves_us) = self.make_room(limit, now_us, &rehash) {
-            self.full_until_us = first_leaves_us;
-            return Verdict::Full { retry_after_us: first_leaves_us.saturating_sub(now_us) };
-        }
-        let Some((at, _)) = self.find(width, address, hash) else {
-            return Verdict::Full { retry_after_us: limit.window_us };
         };
         self.used += 1;
-        Self::pass(&mut self.words[at..at + width], limit, address, now_us)
+        Ok(&mut self.words[at..at + width])
+    }
+
+    fn limited(&mut self, limit: &Limit, address: Address, hash: u64, now_us: u64) -> Option<u64> {
+        let now_us = self.no_earlier(now_us);
+        let width = 1 + limit.requests as usize;
+        let (at, _) = self.find(width, address, hash).filter(|(_, known)| *known)?;
+        Self::wait_us(&self.words[at..at + width], limit, now_us)
+    }
+
+    fn refuse(
+        &mut self,
+        limit: &Limit,
+        address: Address,
+        hash: u64,
+        now_us: u64,
+        until_us: u64,
+        rehash: impl Fn(u64, bool) -> u64,
+    ) {
+        let now_us = self.no_earlier(now_us);
+        if let Ok(slot) = self.slot(limit, address, hash, now_us, rehash) {
+            slot[0] = address.prefix;
+            // As if it had passed so often that long ago.
+            slot[1..].fill(stamp(until_us.saturating_sub(limit.window_us), address.v4));
+        }
+    }
+
+    /// How long this slot's address has to wait, if it has to.
+    fn wait_us(slot: &[u64], limit: &Limit, now_us: u64) -> Option<u64> {
+        let oldest = slot[limit.requests as usize];
+        let passed_us = now_us.saturating_sub(stamped_us(oldest.max(2)));
+        (oldest != 0 && passed_us < limit.window_us).then(|| limit.window_us - passed_us)
     }
 
     /// Where the address stands, or the empty slot where it would; none in a table without a slot.
@@ -235,12 +310,8 @@ impl Table {
     }
 
     fn pass(slot: &mut [u64], limit: &Limit, address: Address, now_us: u64) -> Verdict {
-        let oldest = slot[limit.requests as usize];
-        if oldest != 0 {
-            let passed_us = now_us - stamped_us(oldest);
-            if passed_us < limit.window_us {
-                return Verdict::Limited { retry_after_us: limit.window_us - passed_us };
-            }
+        if let Some(retry_after_us) = Self::wait_us(slot, limit, now_us) {
+            return Verdict::Limited { retry_after_us };
         }
         slot[0] = address.prefix;
         let last = slot.len() - 1;

@@ -147,6 +147,22 @@ impl Scrape {
             gauge(to, "limiter_addresses", help, None, limiter.addresses() as f64)?;
             counter(to, "limiter_full", "requests whose address found no room", limiter.full())?;
         }
+        if let Some(shared) = &exchange.shared_limit {
+            let help = "requests that the shared limiter did not decide because redis was away";
+            counter(to, "limiter_fallbacks", help, shared.undecided())?;
+            let help = "1 if the shared limiter decides, 0 if redis was away in the last two seconds";
+            gauge(to, "limiter_shared", help, None, f64::from(!shared.is_away()))?;
+        }
+        if let Some(others) = &exchange.others {
+            let standing = others.standing();
+            gauge(to, "redis_up", "1 if statistics reach redis", None, f64::from(standing.link().is_some()))?;
+            let waiting = standing.waiting.load(Ordering::Relaxed);
+            gauge(to, "redis_waiting", "supplies whose counts redis did not have yet", None, waiting as f64)?;
+            let pushed = standing.pushed.load(Ordering::Relaxed);
+            counter(to, "redis_pushes", "hashes pushed to redis", pushed)?;
+            let failed = standing.failed.load(Ordering::Relaxed);
+            counter(to, "redis_push_failures", "rounds of pushes that redis failed", failed)?;
+        }
         Ok(())
     }
 }

@@ -13,12 +13,15 @@ use crate::hold::{Exchange, unix_us};
 use crate::http::site::{Lifecycle, Site};
 use crate::http::{listen, pages};
 use crate::limiter::Limiter;
+use crate::limiter::shared::Shared;
 use crate::log;
 use crate::metrics::Meters;
 use crate::recorder::Recorder;
 use anyhow::{Context, Result, anyhow, bail};
 use catalogue::Live;
+use futures_util::FutureExt;
 use journal::{Journal, Writer};
+use reporting::redis::{Others, Pusher, Standing};
 use reporting::{Found, Restored, Saver, Statistics};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, RandomState};
@@ -27,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tracing::{info, warn};
 
 /// Serves until a signal says otherwise.
@@ -41,7 +44,7 @@ pub fn run(config: &Config) -> Result<()> {
     let (journal, saver) = (ledger.journal.clone(), ledger.saver.clone());
     let served = control.block_on(async {
         let opened = catalogue_commands::open(config).await?;
-        let (site, recorders) = ledger.hand_over(config, &opened.live);
+        let (site, recorders, pusher) = ledger.hand_over(config, &opened.live);
         let mut signals = Signals::new()?;
         let cores = start_cores(&site, sockets, recorders)?;
         site.lifecycle.open();
@@ -50,6 +53,8 @@ pub fn run(config: &Config) -> Result<()> {
         let mut watching =
             tokio::spawn(async move { catalogue::watch(opened.database, opened.schema, opened.live).await });
         let aging = tokio::spawn(age_limiter(Arc::clone(&site)));
+        let (stop_pushing, stopped) = oneshot::channel::<()>();
+        let pushing = pusher.map(|pusher| tokio::spawn(pusher.run(stopped.map(drop))));
         let saving = saver.clone().map(|saver| tokio::spawn(save_statistics(Arc::clone(&site), saver)));
         tokio::select! {
             () = signals.next() => info!("draining"),
@@ -63,6 +68,11 @@ pub fn run(config: &Config) -> Result<()> {
         tokio::select! {
             ended = joined => ended.context("the cores could not be awaited")??,
             () = signals.next() => warn!("stopped by a second signal"),
+        }
+        drop(stop_pushing);
+        if let Some(pushing) = pushing {
+            // Redis may be away: the journal holds what it lacks.
+            let _ = tokio::time::timeout(LAST_PUSH, pushing).await;
         }
         if let Some(saver) = saver {
             save(&saver, &site.exchange.statistics)?;
@@ -102,14 +112,30 @@ impl Ledger {
         Ok(Self { journal, writers, statistics, saver, found })
     }
 
-    /// The doors' site, and each core's pen.
-    fn hand_over(self, config: &Config, live: &Arc<Live>) -> (Arc<Site>, Vec<Option<Recorder>>) {
+    /// The doors' site, each core's pen, and who pushes to Redis.
+    fn hand_over(
+        self,
+        config: &Config,
+        live: &Arc<Live>,
+    ) -> (Arc<Site>, Vec<Option<Recorder>>, Option<Pusher>) {
         let seed = config.seed.unwrap_or_else(|| RandomState::new().hash_one(SystemTime::now()));
+        let statistics = Arc::new(self.statistics);
+        let standing = Arc::new(Standing::default());
+        let meeting = config.redis.as_ref().zip(self.journal.as_ref().map(|journal| journal.instance()));
+        let others = meeting.map(|(_, instance)| Others::new(Arc::clone(&standing), instance));
+        let pusher = meeting.map(|(redis, instance)| {
+            Pusher::new(redis.endpoint.clone(), Arc::clone(&statistics), instance, standing)
+        });
         let exchange = Exchange {
             catalogue: Arc::clone(live),
             limiter: config.rate_limit.map(Limiter::new),
             callout: Simulated { clock: config.clock },
-            statistics: self.statistics,
+            shared_limit: config
+                .redis
+                .as_ref()
+                .map(|redis| Arc::new(Shared::new(redis.endpoint.clone(), redis.timeout, redis.fallback))),
+            others,
+            statistics,
             journal: self.journal,
             journal_damaged: AtomicU64::new(self.found.damaged + self.found.unreadable),
             seed,
@@ -121,7 +147,7 @@ impl Ledger {
         let mut recorders: Vec<_> =
             self.writers.into_iter().map(|writer| Some(Recorder::new(writer, seed))).collect();
         recorders.resize_with(config.workers, || None);
-        (Arc::new(site(config, exchange)), recorders)
+        (Arc::new(site(config, exchange)), recorders, pusher)
     }
 }
 
@@ -223,6 +249,9 @@ async fn age_limiter(site: Arc<Site>) {
         (0..per_tick).for_each(|turn| limiter.sweep(tick * per_tick + turn, now_us));
     }
 }
+
+/// How long an end waits for Redis.
+const LAST_PUSH: Duration = Duration::from_secs(2);
 
 /// How much of the journal a start has to read at most.
 const SAVE_EVERY: Duration = Duration::from_secs(5);

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`auctions`] | reads auctions back from one core's journal |
 //! | [`statistics`] | counts them while they are held |
+//! | [`redis`] | adds them up over all instances |
 //! | [`saved`] | keeps the counts over a restart: what was saved, and the journal's tail |
 
 pub mod auctions;
+pub mod redis;
 pub mod saved;
 pub mod statistics;
 

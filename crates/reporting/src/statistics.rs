@@ -325,15 +325,11 @@ impl Statistics {
         })
     }
 
-    /// The sums over all cores, for each supply with at least one request, in order of id. `listed` says which bidders
-    /// a supply lists now.
-    pub fn report<'a>(&self, listed: impl Fn(&Id) -> &'a [Arc<Bidder>]) -> BTreeMap<Id, SupplyTotals> {
+    /// The sums over all cores, for each supply with at least one request, in order of id.
+    pub fn report(&self) -> BTreeMap<Id, SupplyTotals> {
         let mut report: BTreeMap<Id, SupplyTotals> = BTreeMap::new();
         for block in self.cores.iter().flat_map(|shelf| shelf.blocks()) {
             report.entry(block.supply.id.clone()).or_default().add(block.read().1);
-        }
-        for (id, totals) in &mut report {
-            totals.list(listed(id));
         }
         report
     }

@@ -98,7 +98,20 @@ pub(super) const TABLE: &[Spec] = &[
         Text("a directory"),
         "migrations beside the built-in ones",
     ),
-    Spec::new("redis.url", "", "", Secret("redis://…"), "shared limit and statistics; not in this release"),
+    Spec::new(
+        "redis.url",
+        "",
+        "",
+        Secret("redis://…; several nodes of a cluster with commas"),
+        "limit and statistics of several instances together",
+    ),
+    Spec::new(
+        "redis.timeout_ms",
+        "50",
+        "ms",
+        Number(1, 5000),
+        "how long a request waits for the shared limit, at most half of tmax",
+    ),
     Spec::new(
         "rate_limit.requests",
         "3",
@@ -122,6 +135,13 @@ pub(super) const TABLE: &[Spec] = &[
         "remembered at once",
     ),
     Spec::new("rate_limit.when_full", "deny", "", OneOf(&["deny", "allow"]), "for a new address beyond them"),
+    Spec::new(
+        "rate_limit.fallback",
+        "local",
+        "",
+        OneOf(&["local", "allow", "deny"]),
+        "who decides while Redis is away: this instance alone, or everybody or nobody passes",
+    ),
     Spec::new(
         "simulation.clock",
         "virtual",

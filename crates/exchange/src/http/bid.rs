@@ -274,6 +274,9 @@ fn refusal(refused: Refused, core: &Core, opportunity: &Opportunity<'_>) -> Refu
         Refused::Unrecorded(why) => {
             Refusal::new(Code::JournalUnavailable, why.to_string()).retry_after_us(1_000_000)
         }
+        Refused::LimiterAway => {
+            Refusal::new(Code::Overloaded, "the shared rate limiter is away").retry_after_us(1_000_000)
+        }
         Refused::LimiterFull { retry_after_us } => {
             let detail = "the rate limiter remembers as many addresses as it may";
             Refusal::new(Code::Overloaded, detail).retry_after_us(retry_after_us)

@@ -77,8 +77,8 @@ pub fn run(
         .build()
         .context("a core has no runtime")?;
     let local = tokio::task::LocalSet::new();
-    let core = Rc::new(Core::new(site, core, recorder, pages));
     local.block_on(&runtime, async {
+        let core = Rc::new(Core::new(site, core, recorder, pages));
         let listener = TcpListener::from_std(listener).context("listen: the socket is not usable")?;
         // Who waited for it may have given up on another core.
         let _ = listens.send(());

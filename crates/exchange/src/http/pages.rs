@@ -23,8 +23,9 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, WARNING};
 use maud::{Markup, html};
+use reporting::redis::Read;
 use reporting::{BidderTotals, SupplyTotals};
 use serde::ser::{Error, SerializeMap};
 use serde::{Serialize, Serializer};
@@ -210,13 +211,25 @@ impl From<SupplyTotals> for SupplyStat {
                 "title": "Too busy", "status": 503, "detail": "enough such pages are being written",
                 "code": "overloaded"}))))]
 pub(super) async fn stat(State(site): State<Arc<Site>>) -> Response {
-    let write = |site: &Arc<Site>| {
-        let report = site.exchange.report();
+    let others = match &site.exchange.others {
+        Some(others) => others.read().await,
+        None => Read::default(),
+    };
+    let is_stale = site.exchange.others.is_some() && !others.is_fresh;
+    let write = move |site: &Arc<Site>| {
+        let report = site.exchange.report_with(&others.totals);
         let report = report.into_iter().map(|(id, totals)| (id.to_string(), SupplyStat::from(totals)));
         serde_json::to_vec(&report.collect::<BTreeMap<_, _>>()).unwrap_or_default()
     };
-    written_elsewhere(site, "application/json", write).await
+    let mut answer = written_elsewhere(site, "application/json", write).await;
+    if is_stale {
+        // RFC 9111 §5.5 has retired the header's list of codes, not the header.
+        answer.headers_mut().insert(WARNING, HeaderValue::from_static(STALE));
+    }
+    answer
 }
+
+const STALE: &str = "110 - \"redis is away: what other instances counted is as it was last known\"";
 
 /// The catalogue in force.
 #[derive(Serialize, ToSchema)]
