@@ -92,6 +92,10 @@ pub struct Supply {
 }
 
 impl Supply {
+    /// How many bidders a supply may list: with ids of the greatest length, they and their answers still fit the
+    /// journal's records.
+    pub const BIDDERS_MAX: usize = 4096;
+
     /// A supply. The bidders are put in order of country, then id; one listed twice counts once.
     pub fn new(id: Id, auction: AuctionType, bid_floor: Cpm, mut bidders: Vec<Arc<Bidder>>) -> Self {
         bidders.sort_by(|a, b| (a.country, &a.id).cmp(&(b.country, &b.id)));

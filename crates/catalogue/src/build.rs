@@ -138,6 +138,13 @@ fn supply(
             Cpm::MAX.micros()
         )
     })?;
+    if ranks.len() > Supply::BIDDERS_MAX {
+        bail!(
+            "supply_bidders: supply {id:?} lists {} bidders; it may list {}",
+            ranks.len(),
+            Supply::BIDDERS_MAX
+        );
+    }
     let listed = || ranks.iter().map(|&rank| &bidders[rank as usize]);
     if let Some(old) = previous.and_then(|previous| previous.supply(&id))
         && (old.auction, old.bid_floor) == (auction, bid_floor)

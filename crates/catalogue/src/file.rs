@@ -17,7 +17,7 @@ mod simulation;
 pub use problems::Problems;
 pub(crate) use simulation::profile_of;
 
-use auction::{AuctionType, Country, Cpm, Id};
+use auction::{AuctionType, Country, Cpm, Id, Supply};
 use hashbrown::HashMap;
 use json::{Member, Reader, kind};
 use serde_json::value::RawValue;
@@ -263,6 +263,10 @@ impl<'a> Reading<'a> {
                 self.mentions.push(Mention { bidder: place, supply, at });
             }
             bidders.push(place);
+        }
+        if bidders.len() > Supply::BIDDERS_MAX {
+            let (listed, most) = (bidders.len(), Supply::BIDDERS_MAX);
+            reader.problem(reader.at(list), format!("lists {listed} bidders; a supply has at most {most}"));
         }
         bidders
     }

@@ -175,6 +175,9 @@ fn database(settings: &Settings, data_dir: &Path) -> Result<DatabaseConfig> {
 }
 
 fn redis(settings: &Settings) -> Result<Option<RedisConfig>> {
+    let timeout = Duration::from_millis(settings.number("redis.timeout_ms")?);
+    let fallbacks = [("local", Fallback::Local), ("allow", Fallback::Allow), ("deny", Fallback::Deny)];
+    let fallback = settings.choice("rate_limit.fallback", &fallbacks)?;
     let urls = settings.text("redis.url");
     if urls.is_empty() {
         return Ok(None);
@@ -187,29 +190,22 @@ fn redis(settings: &Settings) -> Result<Option<RedisConfig>> {
             settings.named("redis.url")
         );
     }
-    let fallbacks = [("local", Fallback::Local), ("allow", Fallback::Allow), ("deny", Fallback::Deny)];
-    Ok(Some(RedisConfig {
-        endpoint,
-        timeout: Duration::from_millis(settings.number("redis.timeout_ms")?),
-        fallback: settings.choice("rate_limit.fallback", &fallbacks)?,
-    }))
+    Ok(Some(RedisConfig { endpoint, timeout, fallback }))
 }
 
 fn journal(settings: &Settings, data_dir: &Path, workers: usize) -> Result<Option<journal::Settings>> {
-    if !settings.choice("journal.enabled", &[("true", true), ("false", false)])? {
-        return Ok(None);
-    }
-    let segment_mib: u64 = settings.number("journal.segment_mib")?;
+    let segment_bytes = settings.number::<u64>("journal.segment_mib")? << 20;
     let defaults = journal::Settings::new(data_dir.join(JOURNAL_DIR), workers as u32);
-    Ok(Some(journal::Settings {
+    let journal = journal::Settings {
         sync_ms: settings.number("journal.sync_ms")?,
-        segment_bytes: segment_mib << 20,
+        segment_bytes,
         segment_age_s: settings.number("journal.segment_age_s")?,
-        ahead_bytes: defaults.ahead_bytes.min(segment_mib << 20),
+        ahead_bytes: defaults.ahead_bytes.min(segment_bytes),
         retain_bytes: Some(settings.number::<u64>("journal.retain_mib")? << 20),
         retain_hours: Some(settings.number("journal.retain_hours")?),
         ..defaults
-    }))
+    };
+    Ok(settings.choice("journal.enabled", &[("true", true), ("false", false)])?.then_some(journal))
 }
 
 /// Where the journal lies in the data directory.

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod hold;
 pub mod http;
+pub mod ledger;
 pub mod limiter;
 pub mod log;
 pub mod metrics;

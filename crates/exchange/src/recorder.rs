@@ -71,3 +71,65 @@ impl Recorder {
         room.append_with(time_us, bytes, |to| write_auction(record, at.get(), to))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use auction::{
+        Answer, Answers, AuctionId, AuctionType, Bid, Bidder, Chance, Clearing, Country, Cpm, Id, Imp,
+        Opportunity, Profile, Reply, clear, invite,
+    };
+    use journal::{Begin, Journal, Settings};
+    use reporting::{Auctions, Event};
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn the_largest_supply_with_the_longest_ids_is_recorded_with_a_bid_of_everybody() {
+        let us = Country::from_code("US").unwrap();
+        let id = |i: usize| Id::new(&format!("{i:04}{}", "\u{10ffff}".repeat(124))).unwrap();
+        let profile = Profile { no_bid_ppm: 1, ..Profile::DEFAULT };
+        let bidders = (0..Supply::BIDDERS_MAX).map(|i| Arc::new(Bidder::new(id(i), us, profile))).collect();
+        let supply = Arc::new(Supply::new(id(9999), AuctionType::SecondPrice, Cpm::ZERO, bidders));
+        let opportunity = Opportunity {
+            supply_id: supply.id.as_str(),
+            ip: Ipv4Addr::LOCALHOST.into(),
+            country: us,
+            tmax_ms: 200,
+            imps: &[Imp::PLAIN],
+        };
+        let slots = 0..Supply::BIDDERS_MAX as u32;
+        let reply = |slot| Reply { slot, answer: Answer::Bid, latency_ns: 1_000 };
+        let bid = |slot| Bid { slot, imp: 0, price: Cpm::CENT };
+        let answers = Answers { replies: slots.clone().map(reply).collect(), bids: slots.map(bid).collect() };
+        let mut clearing = Clearing { lots: vec![supply.lot(&Imp::PLAIN)], ..Clearing::default() };
+        clear(&mut clearing, &answers.bids, Chance::new(7, 0));
+        let record = Record {
+            id: AuctionId { seed: 7, sequence: 0 },
+            received_at_us: 1,
+            catalogue_revision: 2,
+            opportunity: &opportunity,
+            supply: &supply,
+            invitations: &invite(&opportunity, &supply),
+            answers: &answers,
+            clearing: &clearing,
+        };
+
+        let dir = tempfile::tempdir().unwrap();
+        let (_journal, mut writers) = Journal::open(Settings::new(dir.path(), 1)).unwrap();
+        let mut recorder = Recorder::new(writers.remove(0), 7);
+        for _ in 0..3 {
+            recorder.record(&supply, &record).unwrap();
+        }
+        let mut auctions = Auctions::open(dir.path(), 0, Begin::Oldest).unwrap();
+        let mut read = 0;
+        let mut check = |event: Event<'_>| {
+            let Event::Auction { supply: found, record: found_record, .. } = event else {
+                panic!("{event:?}")
+            };
+            assert!(**found == *supply && *found_record.answers.bids == *answers.bids);
+            read += 1;
+        };
+        while auctions.next(&mut check).unwrap().is_some() {}
+        assert_eq!(read, 3);
+    }
+}

@@ -1,36 +1,28 @@
 //! `bourse serve`: from settings to open doors, and back.
 //!
-//! * Start: sockets, then the catalogue, then a thread per core; ready once every core listens.
+//! * Start: sockets, then the catalogue, then the journal, then a thread per core; ready once every core listens.
 //! * Threads: the data plane's, one per core, each with its own runtime; this one, which watches the catalogue, ages the
-//!   limiter and waits for a signal.
+//!   limiter, keeps the ledger and waits for a signal.
 //! * End: SIGTERM or SIGINT closes the sockets, lets what is in flight end, and exits 0 within the drain deadline; a
 //!   second signal does not wait.
 
-use crate::callout::Simulated;
 use crate::catalogue_commands::{self, Opened};
 use crate::config::Config;
-use crate::hold::{Exchange, unix_us};
+use crate::hold::Exchange;
 use crate::http::site::{Lifecycle, Site};
 use crate::http::{listen, pages};
+use crate::ledger::Ledger;
 use crate::limiter::Limiter;
-use crate::limiter::shared::Shared;
 use crate::log;
 use crate::metrics::Meters;
 use crate::recorder::Recorder;
 use anyhow::{Context, Result, anyhow, bail};
-use catalogue::Live;
-use futures_util::FutureExt;
-use journal::{Journal, Writer};
-use reporting::redis::{Others, Pusher, Standing};
-use reporting::{Found, Restored, Saver, Statistics};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 /// Serves until a signal says otherwise.
@@ -38,117 +30,43 @@ pub fn run(config: &Config) -> Result<()> {
     let _logs = log::start(config.log.level, config.log.format);
     raise_file_limit();
     let sockets = listen::bind(config.listen, config.workers)?;
-    let address = sockets[0].local_addr().context("listen: the socket has no address")?;
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    let ledger = Ledger::open(config)?;
-    let (journal, saver) = (ledger.journal.clone(), ledger.saver.clone());
-    let served = control.block_on(async {
-        let opened = catalogue_commands::open(config).await?;
-        let (site, recorders, pusher) = ledger.hand_over(config, &opened.live);
-        let mut signals = Signals::new()?;
-        let cores = start_cores(&site, sockets, recorders)?;
-        site.lifecycle.open();
-        announce(config, &site, &opened, address);
-
-        let mut watching =
-            tokio::spawn(async move { catalogue::watch(opened.database, opened.schema, opened.live).await });
-        let aging = tokio::spawn(age_limiter(Arc::clone(&site)));
-        let (stop_pushing, stopped) = oneshot::channel::<()>();
-        let pushing = pusher.map(|pusher| tokio::spawn(pusher.run(stopped.map(drop))));
-        let saving = saver.clone().map(|saver| tokio::spawn(save_statistics(Arc::clone(&site), saver)));
-        tokio::select! {
-            () = signals.next() => info!("draining"),
-            ended = &mut watching => warn!(?ended, "the catalogue is watched no more, draining"),
-        }
-        site.lifecycle.drain(Instant::now() + config.http.drain_timeout);
-        watching.abort();
-        aging.abort();
-        saving.inspect(|saving| saving.abort());
-        let joined = tokio::task::spawn_blocking(move || join(cores));
-        tokio::select! {
-            ended = joined => ended.context("the cores could not be awaited")??,
-            () = signals.next() => warn!("stopped by a second signal"),
-        }
-        drop(stop_pushing);
-        if let Some(pushing) = pushing {
-            // Redis may be away: the journal holds what it lacks.
-            let _ = tokio::time::timeout(LAST_PUSH, pushing).await;
-        }
-        if let Some(saver) = saver {
-            save(&saver, &site.exchange.statistics)?;
-        }
-        info!(auctions = site.exchange.auctions(), "stopped");
-        Ok(())
-    });
+    let served = control.block_on(serve(config, sockets));
     // Whatever still runs there is not waited for: the cores have ended, or a second signal said not to.
     control.shutdown_background();
-    // After its writers: it leaves every segment whole and synced.
-    drop(journal);
     served
 }
 
-/// The journal with what it has to say of the past.
-struct Ledger {
-    journal: Option<Arc<Journal>>,
-    writers: Vec<Writer>,
-    statistics: Statistics,
-    saver: Option<SharedSaver>,
-    found: Found,
-}
+async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<()> {
+    let address = sockets[0].local_addr().context("listen: the socket has no address")?;
+    let opened = catalogue_commands::open(config).await?;
+    let mut ledger = Ledger::open(config)?;
+    let recorders = ledger.recorders();
+    let site = Arc::new(site(config, ledger.exchange(config, &opened.live)));
+    let mut signals = Signals::new()?;
+    let cores = start_cores(&site, sockets, recorders)?;
+    site.lifecycle.open();
+    announce(config, &site, &opened, address);
 
-type SharedSaver = Arc<Mutex<Saver>>;
-
-impl Ledger {
-    fn open(config: &Config) -> Result<Self> {
-        let Some(settings) = &config.journal else {
-            let (statistics, found) = (Statistics::new(config.workers), Found::default());
-            return Ok(Self { journal: None, writers: Vec::new(), statistics, saver: None, found });
-        };
-        let (journal, writers) = Journal::open(settings.clone())?;
-        let restored =
-            reporting::restore(&config.data_dir, &settings.dir, journal.instance(), config.workers);
-        let Restored { statistics, saver, found } = restored?;
-        let (journal, saver) = (Some(Arc::new(journal)), Some(Arc::new(Mutex::new(saver))));
-        Ok(Self { journal, writers, statistics, saver, found })
+    let mut watching =
+        tokio::spawn(async move { catalogue::watch(opened.database, opened.schema, opened.live).await });
+    let aging = tokio::spawn(age_limiter(Arc::clone(&site)));
+    let keeping = ledger.keep();
+    tokio::select! {
+        () = signals.next() => info!("draining"),
+        ended = &mut watching => warn!(?ended, "the catalogue is watched no more, draining"),
     }
-
-    /// The doors' site, each core's pen, and who pushes to Redis.
-    fn hand_over(
-        self,
-        config: &Config,
-        live: &Arc<Live>,
-    ) -> (Arc<Site>, Vec<Option<Recorder>>, Option<Pusher>) {
-        let seed = config.seed.unwrap_or_else(|| RandomState::new().hash_one(SystemTime::now()));
-        let statistics = Arc::new(self.statistics);
-        let standing = Arc::new(Standing::default());
-        let meeting = config.redis.as_ref().zip(self.journal.as_ref().map(|journal| journal.instance()));
-        let others = meeting.map(|(_, instance)| Others::new(Arc::clone(&standing), instance));
-        let pusher = meeting.map(|(redis, instance)| {
-            Pusher::new(redis.endpoint.clone(), Arc::clone(&statistics), instance, standing)
-        });
-        let exchange = Exchange {
-            catalogue: Arc::clone(live),
-            limiter: config.rate_limit.map(Limiter::new),
-            callout: Simulated { clock: config.clock },
-            shared_limit: config
-                .redis
-                .as_ref()
-                .map(|redis| Arc::new(Shared::new(redis.endpoint.clone(), redis.timeout, redis.fallback))),
-            others,
-            statistics,
-            journal: self.journal,
-            journal_damaged: AtomicU64::new(self.found.damaged + self.found.unreadable),
-            seed,
-            log_auctions: config.log.auctions,
-            started_at: Instant::now(),
-            started_at_us: unix_us(SystemTime::now()),
-            next: AtomicU64::new(0),
-        };
-        let mut recorders: Vec<_> =
-            self.writers.into_iter().map(|writer| Some(Recorder::new(writer, seed))).collect();
-        recorders.resize_with(config.workers, || None);
-        (Arc::new(site(config, exchange)), recorders, pusher)
+    site.lifecycle.drain(Instant::now() + config.http.drain_timeout);
+    watching.abort();
+    aging.abort();
+    let joined = tokio::task::spawn_blocking(move || join(cores));
+    tokio::select! {
+        ended = joined => ended.context("the cores could not be awaited")??,
+        () = signals.next() => warn!("stopped by a second signal"),
     }
+    keeping.finish().await?;
+    info!(auctions = site.exchange.auctions(), "stopped");
+    Ok(())
 }
 
 fn site(config: &Config, exchange: Exchange) -> Site {
@@ -248,34 +166,6 @@ async fn age_limiter(site: Arc<Site>) {
         let now_us = site.exchange.started_at.elapsed().as_micros() as u64;
         (0..per_tick).for_each(|turn| limiter.sweep(tick * per_tick + turn, now_us));
     }
-}
-
-/// How long an end waits for Redis.
-const LAST_PUSH: Duration = Duration::from_secs(2);
-
-/// How much of the journal a start has to read at most.
-const SAVE_EVERY: Duration = Duration::from_secs(5);
-
-/// Saves the statistics, so that a start has little of the journal to read.
-async fn save_statistics(site: Arc<Site>, saver: SharedSaver) {
-    let mut failing = false;
-    loop {
-        tokio::time::sleep(SAVE_EVERY).await;
-        let (site, saver) = (Arc::clone(&site), Arc::clone(&saver));
-        let saved = tokio::task::spawn_blocking(move || save(&saver, &site.exchange.statistics)).await;
-        match saved.context("the thread that saves has failed").flatten() {
-            Err(error) if !failing => {
-                failing = true;
-                warn!(error = format!("{error:#}"), "statistics not saved, the journal has them");
-            }
-            Err(_) => {}
-            Ok(()) => failing = false,
-        }
-    }
-}
-
-fn save(saver: &SharedSaver, statistics: &Statistics) -> Result<()> {
-    saver.lock().unwrap_or_else(PoisonError::into_inner).save(statistics)
 }
 
 /// As many open files as the system lets this process have: each connection is one.

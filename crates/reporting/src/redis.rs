@@ -26,9 +26,16 @@ use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 
 /// Where Redis is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Endpoint {
     nodes: Vec<String>,
+}
+
+/// Without the passwords that may be in it.
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Endpoint({} nodes)", self.nodes.len())
+    }
 }
 
 impl Endpoint {

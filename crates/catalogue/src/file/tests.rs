@@ -119,3 +119,14 @@ proptest::proptest! {
         let _ = File::parse("f", format!("{{\"bidders\":{{\"b\":{{\"simulation\":{text}}}}}}}").into_bytes());
     }
 }
+
+#[test]
+fn a_supply_lists_as_many_bidders_as_a_record_holds() {
+    let listing = |n: usize| {
+        let ids: Vec<String> = (0..n).map(|i| format!("\"b{i}\"")).collect();
+        let given: Vec<String> = ids.iter().map(|id| format!("{id}:{{\"country\":\"US\"}}")).collect();
+        format!("{{\"supplies\":{{\"s\":[{}]}},\"bidders\":{{{}}}}}", ids.join(","), given.join(","))
+    };
+    check(&listing(4096), &[]);
+    check(&listing(4097), &["f:1:18: lists 4097 bidders; a supply has at most 4096"]);
+}

@@ -75,7 +75,20 @@ fn a_bad_or_unknown_setting_is_named_in_one_line() {
         ("", "BOURSE_SIMULATION_CLOCK=wall", "it takes virtual | real"),
         ("", "BOURSE_RATE_LIMIT_KEY=forwarded:0", "forwarded:N (1 to 16)"),
         ("", "BOURSE_RATE_LIMIT_REQUESTS=1001", "0 to 1000"),
-        ("", "BOURSE_REDIS_URL=redis://x", "BOURSE_REDIS_URL (environment): this release keeps"),
+        ("", "BOURSE_REDIS_URL=http://u:secret@x", "BOURSE_REDIS_URL (environment) is no redis://"),
+        (
+            "",
+            "BOURSE_REDIS_URL=redis://a,,redis://b,nonsense",
+            "BOURSE_REDIS_URL (environment) is no redis://",
+        ),
+        ("", "BOURSE_REDIS_URL=,", "BOURSE_REDIS_URL (environment) names no Redis"),
+        (
+            "[journal]\nenabled = false\n[redis]\nurl = \"redis://x\"",
+            "",
+            "leave one of redis.url and journal.enabled",
+        ),
+        ("", "BOURSE_JOURNAL_SYNC_MS=-1", "0 to 60000"),
+        ("", "BOURSE_RATE_LIMIT_FALLBACK=none", "local | allow | deny"),
     ] {
         let error = read(toml, "", environment, "").1.unwrap_err();
         let line = format!("{error:#}");

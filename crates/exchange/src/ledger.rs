@@ -1,0 +1,158 @@
+//! The ledger: what was recorded and counted before, and what keeps it from now on.
+//!
+//! * Start: the journal is opened and recovered, the statistics are brought to where it ends.
+//! * While serving: statistics are saved every five seconds, and pushed to Redis if there is one.
+//! * End: both once more, after the last answer. Whatever fails then, the journal has it.
+
+use crate::callout::Simulated;
+use crate::config::Config;
+use crate::hold::{Exchange, unix_us};
+use crate::limiter::Limiter;
+use crate::limiter::shared::Shared;
+use crate::recorder::Recorder;
+use anyhow::{Context, Result};
+use catalogue::Live;
+use futures_util::FutureExt;
+use journal::{Journal, Writer};
+use reporting::redis::{Others, Pusher, Standing};
+use reporting::{Found, Restored, Saver, Statistics};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tracing::warn;
+
+/// How much of the journal a start has to read at most.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// How long an end waits for Redis.
+const LAST_PUSH_MAX: Duration = Duration::from_secs(2);
+
+/// What is known of the past.
+pub struct Ledger {
+    seed: u64,
+    journal: Option<Arc<Journal>>,
+    writers: Vec<Writer>,
+    statistics: Arc<Statistics>,
+    saver: Option<SharedSaver>,
+    found: Found,
+    standing: Arc<Standing>,
+    pusher: Option<Pusher>,
+    workers: usize,
+}
+
+type SharedSaver = Arc<Mutex<Saver>>;
+
+impl Ledger {
+    /// Opens what `config` names; locks the data directory.
+    pub fn open(config: &Config) -> Result<Self> {
+        let mut ledger = Self {
+            seed: config.seed.unwrap_or_else(|| RandomState::new().hash_one(SystemTime::now())),
+            journal: None,
+            writers: Vec::new(),
+            statistics: Arc::new(Statistics::new(config.workers)),
+            saver: None,
+            found: Found::default(),
+            standing: Arc::default(),
+            pusher: None,
+            workers: config.workers,
+        };
+        let Some(settings) = &config.journal else { return Ok(ledger) };
+        let (journal, writers) = Journal::open(settings.clone())?;
+        let restored =
+            reporting::restore(&config.data_dir, &settings.dir, journal.instance(), config.workers);
+        let Restored { statistics, saver, found } = restored?;
+        ledger.statistics = Arc::new(statistics);
+        ledger.pusher = config.redis.as_ref().map(|redis| {
+            let (statistics, standing) = (Arc::clone(&ledger.statistics), Arc::clone(&ledger.standing));
+            Pusher::new(redis.endpoint.clone(), statistics, journal.instance(), standing)
+        });
+        (ledger.journal, ledger.writers) = (Some(Arc::new(journal)), writers);
+        (ledger.saver, ledger.found) = (Some(Arc::new(Mutex::new(saver))), found);
+        Ok(ledger)
+    }
+
+    /// Each core's pen, once.
+    pub fn recorders(&mut self) -> Vec<Option<Recorder>> {
+        let writers = std::mem::take(&mut self.writers).into_iter();
+        let mut recorders: Vec<_> = writers.map(|writer| Some(Recorder::new(writer, self.seed))).collect();
+        recorders.resize_with(self.workers, || None);
+        recorders
+    }
+
+    /// The exchange that goes on from here.
+    pub fn exchange(&self, config: &Config, live: &Arc<Live>) -> Exchange {
+        let shared = |redis: &crate::config::RedisConfig| {
+            Arc::new(Shared::new(redis.endpoint.clone(), redis.timeout, redis.fallback))
+        };
+        let others = |journal: &Arc<Journal>| Others::new(Arc::clone(&self.standing), journal.instance());
+        Exchange {
+            catalogue: Arc::clone(live),
+            limiter: config.rate_limit.map(Limiter::new),
+            shared_limit: config.redis.as_ref().map(shared),
+            others: self.journal.as_ref().filter(|_| config.redis.is_some()).map(others),
+            callout: Simulated { clock: config.clock },
+            statistics: Arc::clone(&self.statistics),
+            journal: self.journal.clone(),
+            journal_damaged: AtomicU64::new(self.found.damaged + self.found.unreadable),
+            seed: self.seed,
+            log_auctions: config.log.auctions,
+            started_at: Instant::now(),
+            started_at_us: unix_us(SystemTime::now()),
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// Keeps the ledger in the background from now on.
+    pub fn keep(self) -> Keeping {
+        let (stop_pushing, stopped) = oneshot::channel::<()>();
+        let pushing = self.pusher.map(|pusher| tokio::spawn(pusher.run(stopped.map(drop))));
+        let (saver, statistics) = (self.saver, self.statistics);
+        let saving = saver.clone().map(|saver| tokio::spawn(save_often(saver, Arc::clone(&statistics))));
+        Keeping { saver, statistics, saving, pushing, stop_pushing }
+    }
+}
+
+/// A ledger that is being kept.
+pub struct Keeping {
+    saver: Option<SharedSaver>,
+    statistics: Arc<Statistics>,
+    saving: Option<JoinHandle<()>>,
+    pushing: Option<JoinHandle<()>>,
+    stop_pushing: oneshot::Sender<()>,
+}
+
+impl Keeping {
+    /// Saves and pushes once more.
+    pub async fn finish(self) -> Result<()> {
+        self.saving.inspect(JoinHandle::abort);
+        drop(self.stop_pushing);
+        if let Some(pushing) = self.pushing {
+            // Redis may be away: the journal holds what it lacks.
+            let _ = tokio::time::timeout(LAST_PUSH_MAX, pushing).await;
+        }
+        self.saver.map_or(Ok(()), |saver| save(&saver, &self.statistics))
+    }
+}
+
+async fn save_often(saver: SharedSaver, statistics: Arc<Statistics>) {
+    let mut failing = false;
+    loop {
+        tokio::time::sleep(SAVE_EVERY).await;
+        let (saver, statistics) = (Arc::clone(&saver), Arc::clone(&statistics));
+        let saved = tokio::task::spawn_blocking(move || save(&saver, &statistics)).await;
+        match saved.context("the thread that saves has failed").flatten() {
+            Err(error) if !failing => {
+                failing = true;
+                warn!(error = format!("{error:#}"), "statistics not saved, the journal has them");
+            }
+            Err(_) => {}
+            Ok(()) => failing = false,
+        }
+    }
+}
+
+fn save(saver: &SharedSaver, statistics: &Statistics) -> Result<()> {
+    saver.lock().unwrap_or_else(PoisonError::into_inner).save(statistics)
+}
