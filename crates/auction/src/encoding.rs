@@ -29,12 +29,17 @@ pub const VERSION: u8 = 1;
 const KIND_SUPPLY: u8 = 1;
 const KIND_AUCTION: u8 = 2;
 
-const HEAD_BYTES: usize = 56;
-const IMP_BYTES: usize = 24;
-const REPLY_BYTES: usize = 8;
-const BID_BYTES: usize = 16;
-/// Slots share a word with an answer.
-const SLOT_BITS: u32 = 24;
+const HEAD_BYTES: usize = 48;
+const IMP_BYTES: usize = 20;
+const REPLY_BYTES: usize = 6;
+const BID_BYTES: usize = 10;
+/// A slot shares its word with an answer, or with an imp's place and a price.
+const SLOT_BITS: u32 = 12;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+const _: () = assert!(Supply::BIDDERS_MAX <= 1 << SLOT_BITS);
+/// The most that an entry's word has room for.
+const PRICE_BITS: u32 = 40;
+const _: () = assert!(Cpm::MAX.micros() < 1 << PRICE_BITS);
 
 /// What a payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,21 +94,22 @@ pub fn auction_bytes(record: &Record<'_>) -> usize {
         + BID_BYTES * answers.bids.len()
 }
 
-/// Writes an auction into its [`auction_bytes`]; `supply_at` says where its supply is written.
-pub fn write_auction(record: &Record<'_>, supply_at: u64, to: &mut [u8]) {
+/// Writes an auction into its [`auction_bytes`]; its supply is written `supply_back` bytes before it.
+pub fn write_auction(record: &Record<'_>, supply_back: u32, to: &mut [u8]) {
     let (opportunity, answers, clearing) = (record.opportunity, record.answers, record.clearing);
     let (head, rest) = to.split_at_mut(HEAD_BYTES);
     let lengths = [IMP_BYTES, REPLY_BYTES, BID_BYTES].map(|length| length as u8);
     head[..6].copy_from_slice(&[KIND_AUCTION, VERSION, HEAD_BYTES as u8, lengths[0], lengths[1], lengths[2]]);
     head[6..8].copy_from_slice(&(opportunity.imps.len() as u16).to_le_bytes());
-    head[8..12].copy_from_slice(&(answers.replies.len() as u32).to_le_bytes());
-    head[12..16].copy_from_slice(&(answers.bids.len() as u32).to_le_bytes());
-    head[16..24].copy_from_slice(&supply_at.to_le_bytes());
-    head[24..32].copy_from_slice(&record.id.sequence.to_le_bytes());
-    head[32..40].copy_from_slice(&record.catalogue_revision.to_le_bytes());
-    head[40..42].copy_from_slice(opportunity.country.alpha2().as_bytes());
-    head[42..52].copy_from_slice(&address_bytes(opportunity.ip));
-    head[52..56].copy_from_slice(&opportunity.tmax_ms.to_le_bytes());
+    head[8..10].copy_from_slice(&(answers.replies.len() as u16).to_le_bytes());
+    head[10..12].copy_from_slice(&(answers.bids.len() as u16).to_le_bytes());
+    head[12..16].copy_from_slice(&supply_back.to_le_bytes());
+    head[16..24].copy_from_slice(&record.id.sequence.to_le_bytes());
+    head[24..32].copy_from_slice(&record.catalogue_revision.to_le_bytes());
+    head[32..36].copy_from_slice(&opportunity.tmax_ms.to_le_bytes());
+    head[36..38].copy_from_slice(opportunity.country.alpha2().as_bytes());
+    head[38..46].copy_from_slice(&address_bytes(opportunity.ip));
+    head[46..48].fill(0);
 
     let (imps, rest) = rest.split_at_mut(IMP_BYTES * opportunity.imps.len());
     let (replies, bids) = rest.split_at_mut(REPLY_BYTES * answers.replies.len());
@@ -114,8 +120,9 @@ pub fn write_auction(record: &Record<'_>, supply_at: u64, to: &mut [u8]) {
     }
     for (reply, to) in answers.replies.iter().zip(replies.as_chunks_mut::<REPLY_BYTES>().0) {
         let latency_us = u32::try_from(reply.latency_ns.div_ceil(1_000)).unwrap_or(u32::MAX);
-        to[..4].copy_from_slice(&(reply.slot | answer_code(reply.answer) << SLOT_BITS).to_le_bytes());
-        to[4..].copy_from_slice(&latency_us.to_le_bytes());
+        let word = reply.slot as u16 | answer_code(reply.answer) << SLOT_BITS;
+        to[..2].copy_from_slice(&word.to_le_bytes());
+        to[2..].copy_from_slice(&latency_us.to_le_bytes());
     }
     for ((bid, fate), to) in answers.bids.iter().zip(&clearing.fates).zip(bids.as_chunks_mut::<BID_BYTES>().0)
     {
@@ -123,10 +130,10 @@ pub fn write_auction(record: &Record<'_>, supply_at: u64, to: &mut [u8]) {
             Fate::Won(_) => 0,
             Fate::Lost(reason) => *reason as u16,
         };
-        to[..8].copy_from_slice(&bid.price.micros().to_le_bytes());
-        to[8..12].copy_from_slice(&bid.slot.to_le_bytes());
-        to[12..14].copy_from_slice(&(bid.imp as u16).to_le_bytes());
-        to[14..].copy_from_slice(&fate.to_le_bytes());
+        let place = u64::from(bid.slot) | u64::from(bid.imp) << SLOT_BITS;
+        let word = bid.price.micros() | place << PRICE_BITS;
+        to[..8].copy_from_slice(&word.to_le_bytes());
+        to[8..].copy_from_slice(&fate.to_le_bytes());
     }
 }
 
@@ -137,29 +144,29 @@ fn write_imp(imp: &Imp, sale: Result<Sale, NoSale>, to: &mut [u8; IMP_BYTES]) {
     };
     to[..8].copy_from_slice(&imp.bid_floor.micros().to_le_bytes());
     to[8..16].copy_from_slice(&price.micros().to_le_bytes());
-    to[16..20].copy_from_slice(&bid.to_le_bytes());
-    to[20..].copy_from_slice(&[imp.auction.map_or(0, |auction| auction as u8), outcome, 0, 0]);
+    to[16..18].copy_from_slice(&(bid as u16).to_le_bytes());
+    to[18..].copy_from_slice(&[imp.auction.map_or(0, |auction| auction as u8), outcome]);
 }
 
-/// Family, a zero, and the prefix that may be written down: 3 bytes of IPv4, 6 of IPv6; zeros up to ten.
-fn address_bytes(ip: IpAddr) -> [u8; 10] {
-    let mut bytes = [0; 10];
+/// Family, the prefix that may be written down, 3 bytes of IPv4 or 6 of IPv6, and zeros.
+fn address_bytes(ip: IpAddr) -> [u8; 8] {
+    let mut bytes = [0; 8];
     match truncated(ip) {
         IpAddr::V4(ip) => {
             bytes[0] = 4;
-            bytes[2..5].copy_from_slice(&ip.octets()[..3]);
+            bytes[1..4].copy_from_slice(&ip.octets()[..3]);
         }
         IpAddr::V6(ip) => {
             bytes[0] = 6;
-            bytes[2..8].copy_from_slice(&ip.octets()[..6]);
+            bytes[1..7].copy_from_slice(&ip.octets()[..6]);
         }
     }
     bytes
 }
 
-/// Where the supply of this auction is written.
-pub fn supply_at(payload: &[u8]) -> Result<u64, Fault> {
-    head(payload).map(|head| u64_at(head, 16))
+/// Where the supply of the auction at `offset` is written.
+pub fn supply_at(offset: u64, payload: &[u8]) -> Result<u64, Fault> {
+    offset.checked_sub(u64::from(u32_at(head(payload)?, 12))).ok_or(Fault::Malformed("supply"))
 }
 
 fn head(payload: &[u8]) -> Result<&[u8], Fault> {
@@ -198,8 +205,8 @@ impl Papers {
             return Err(Fault::Malformed("entries"));
         }
         let imps = rest.entries(imp_bytes, usize::from(u16_at(head, 6)))?;
-        let replies = rest.entries(reply_bytes, u32_at(head, 8) as usize)?;
-        let bids = rest.entries(bid_bytes, u32_at(head, 12) as usize)?;
+        let replies = rest.entries(reply_bytes, usize::from(u16_at(head, 8)))?;
+        let bids = rest.entries(bid_bytes, usize::from(u16_at(head, 10)))?;
         self.read_imps(imps)?;
         self.read_replies(replies, supply)?;
         self.read_bids(bids, supply)?;
@@ -207,18 +214,18 @@ impl Papers {
         self.clearing.lots.clear();
         self.clearing.lots.extend(self.imps.iter().map(|imp| supply.lot(imp)));
 
-        let country = std::str::from_utf8(&head[40..42]).ok().and_then(Country::from_code);
+        let country = std::str::from_utf8(&head[36..38]).ok().and_then(Country::from_code);
         let opportunity = Opportunity {
             supply_id: supply.id.as_str(),
-            ip: read_address(&head[42..52])?,
+            ip: read_address(&head[38..46])?,
             country: country.ok_or(Fault::Malformed("country"))?,
-            tmax_ms: u32_at(head, 52),
+            tmax_ms: u32_at(head, 32),
             imps: &self.imps,
         };
         let record = Record {
-            id: AuctionId { seed: terms.seed, sequence: u64_at(head, 24) },
+            id: AuctionId { seed: terms.seed, sequence: u64_at(head, 16) },
             received_at_us,
-            catalogue_revision: u64_at(head, 32),
+            catalogue_revision: u64_at(head, 24),
             opportunity: &opportunity,
             supply,
             invitations: &invite(&opportunity, supply),
@@ -232,13 +239,17 @@ impl Papers {
         self.imps.clear();
         self.clearing.sales.clear();
         for entry in entries {
-            let auction = match entry[20] {
+            let auction = match entry[18] {
                 0 => None,
                 code => Some(auction_type(code).ok_or(Fault::Malformed("clearing rule"))?),
             };
             self.imps.push(Imp { bid_floor: Cpm::from_micros(u64_at(entry, 0)), auction });
-            self.clearing.sales.push(match entry[21] {
-                0 => Ok(Sale { slot: 0, bid: u32_at(entry, 16), price: Cpm::from_micros(u64_at(entry, 8)) }),
+            self.clearing.sales.push(match entry[19] {
+                0 => Ok(Sale {
+                    slot: 0,
+                    bid: u16_at(entry, 16).into(),
+                    price: Cpm::from_micros(u64_at(entry, 8)),
+                }),
                 code => Err(no_sale(code).ok_or(Fault::Malformed("outcome"))?),
             });
         }
@@ -252,13 +263,13 @@ impl Papers {
     ) -> Result<(), Fault> {
         self.answers.replies.clear();
         for entry in entries {
-            let word = u32_at(entry, 0);
-            let slot = known_slot(word & ((1 << SLOT_BITS) - 1), supply)?;
+            let word = u16_at(entry, 0);
+            let slot = known_slot(word.into(), supply)?;
             let answer = answer(word >> SLOT_BITS).ok_or(Fault::Malformed("answer"))?;
             self.answers.replies.push(Reply {
                 slot,
                 answer,
-                latency_ns: u64::from(u32_at(entry, 4)) * 1_000,
+                latency_ns: u64::from(u32_at(entry, 2)) * 1_000,
             });
         }
         Ok(())
@@ -272,10 +283,12 @@ impl Papers {
         self.answers.bids.clear();
         self.clearing.fates.clear();
         for entry in entries {
-            let slot = known_slot(u32_at(entry, 8), supply)?;
-            let (imp, price) = (u32::from(u16_at(entry, 12)), Cpm::from_micros(u64_at(entry, 0)));
+            let word = u64_at(entry, 0);
+            let place = word >> PRICE_BITS;
+            let (slot, imp) = (known_slot(place, supply)?, (place >> SLOT_BITS) as u32);
+            let price = Cpm::from_micros(word & ((1 << PRICE_BITS) - 1));
             self.answers.bids.push(Bid { slot, imp, price });
-            self.clearing.fates.push(match u16_at(entry, 14) {
+            self.clearing.fates.push(match u16_at(entry, 8) {
                 0 => Fate::Won(Cpm::ZERO),
                 code => Fate::Lost(loss_reason(code).ok_or(Fault::Malformed("loss reason"))?),
             });
@@ -299,14 +312,16 @@ impl Papers {
     }
 }
 
-fn known_slot(slot: u32, supply: &Supply) -> Result<u32, Fault> {
+/// The slot in the lowest bits.
+fn known_slot(word: u64, supply: &Supply) -> Result<u32, Fault> {
+    let slot = (word & SLOT_MASK) as u32;
     if (slot as usize) < supply.bidders().len() { Ok(slot) } else { Err(Fault::Malformed("slot")) }
 }
 
 fn read_address(bytes: &[u8]) -> Result<IpAddr, Fault> {
     match bytes {
-        [4, _, a, b, c, ..] => Ok(Ipv4Addr::new(*a, *b, *c, 0).into()),
-        [6, _, prefix @ ..] => {
+        [4, a, b, c, ..] => Ok(Ipv4Addr::new(*a, *b, *c, 0).into()),
+        [6, prefix @ ..] => {
             let mut octets = [0; 16];
             octets[..6].copy_from_slice(&prefix[..6]);
             Ok(Ipv6Addr::from(octets).into())
@@ -315,7 +330,7 @@ fn read_address(bytes: &[u8]) -> Result<IpAddr, Fault> {
     }
 }
 
-const fn answer_code(answer: Answer) -> u32 {
+const fn answer_code(answer: Answer) -> u16 {
     match answer {
         Answer::Bid => 1,
         Answer::NoBid => 2,
@@ -323,7 +338,7 @@ const fn answer_code(answer: Answer) -> u32 {
     }
 }
 
-fn answer(code: u32) -> Option<Answer> {
+fn answer(code: u16) -> Option<Answer> {
     [Answer::Bid, Answer::NoBid, Answer::Timeout].into_iter().find(|answer| answer_code(*answer) == code)
 }
 

@@ -47,7 +47,8 @@ impl Recorder {
         if room.segment() == self.segment
             && let Some((_, at)) = self.written.get(&Arc::as_ptr(supply).addr())
         {
-            return room.append_with(record.received_at_us, bytes, |to| write_auction(record, at.get(), to));
+            let back = (room.position().get() - at.get()) as u32;
+            return room.append_with(record.received_at_us, bytes, |to| write_auction(record, back, to));
         }
         self.record_first(supply, record)
     }
@@ -68,7 +69,9 @@ impl Recorder {
         room.append(time_us, &terms)?;
         room.append(time_us, &terms)?;
         self.written.insert(Arc::as_ptr(supply).addr(), (Arc::clone(supply), at));
-        room.append_with(time_us, bytes, |to| write_auction(record, at.get(), to))
+        // A segment has less than 2^30 bytes.
+        let back = (room.position().get() - at.get()) as u32;
+        room.append_with(time_us, bytes, |to| write_auction(record, back, to))
     }
 }
 

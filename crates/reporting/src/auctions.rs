@@ -104,7 +104,7 @@ impl Auctions {
                 // What a later version adds is not for us.
                 Kind::Other(_) => continue,
             }
-            let found = match encoding::supply_at(payload) {
+            let found = match encoding::supply_at(offset.get(), payload) {
                 Ok(at) if terms.contains_key(&at) => Ok(at),
                 Ok(at) => find(finder, at)?.map(|found| {
                     terms.insert(at, found);
