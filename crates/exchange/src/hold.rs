@@ -137,6 +137,13 @@ impl Desk {
         }
     }
 
+    /// Returns when this desk is as able as it will be.
+    pub async fn prepared(&self) {
+        if let Some(asker) = &self.asker {
+            asker.connected().await;
+        }
+    }
+
     /// What all cores share.
     pub fn exchange(&self) -> &Exchange {
         &self.exchange

@@ -19,10 +19,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 /// How long Redis is left alone after it did not answer.
 const REST: Duration = Duration::from_millis(200);
+/// How long a start waits for Redis.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// An outage is over when Redis has answered everybody for so long.
 const BACK_AFTER: Duration = Duration::from_secs(2);
 /// Parts of a cluster's keys: each is some 256 slots, and belongs to one node most of the time.
@@ -107,6 +110,7 @@ pub struct Asker {
     shared: Arc<Shared>,
     link: RefCell<Option<Link>>,
     is_connecting: Cell<bool>,
+    connected: Notify,
     /// Until when each part of the keys is left alone.
     resting: [Cell<Option<Instant>>; PARTS],
 }
@@ -118,10 +122,19 @@ impl Asker {
             shared: Arc::clone(shared),
             link: RefCell::default(),
             is_connecting: Cell::new(false),
+            connected: Notify::new(),
             resting: [const { Cell::new(None) }; PARTS],
         });
         asker.connect();
         asker
+    }
+
+    /// Returns when Redis can be asked, or is not there soon: before the first request, which would fall back.
+    pub async fn connected(&self) {
+        let connected = self.connected.notified();
+        if self.link.borrow().is_none() {
+            let _ = tokio::time::timeout(CONNECT_MAX, connected).await;
+        }
     }
 
     /// Whether a request of `ip` at `now_us`, which may wait until `deadline`, may go on. None: Redis is away, and then
@@ -214,6 +227,7 @@ impl Asker {
                     Ok(Ok(link)) => {
                         asker.resting.iter().for_each(|part| part.set(None));
                         *asker.link.borrow_mut() = Some(link);
+                        asker.connected.notify_waiters();
                     }
                     _ => tokio::time::sleep(REST).await,
                 }

@@ -20,6 +20,8 @@ use tracing::{info, warn};
 
 /// Between two pushes.
 const PAUSE: Duration = Duration::from_millis(10);
+/// However long a push took.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// With nothing to push, Redis is asked this often whether it is there.
 const PING_EVERY: Duration = Duration::from_millis(500);
 /// Between two attempts to connect.
@@ -106,7 +108,7 @@ impl Pusher {
             self.note(&turned);
             let pause = match turned {
                 // Where a push takes long, Redis has others to serve, too.
-                Ok(()) => PAUSE.max(begun.elapsed() * 4),
+                Ok(()) => (begun.elapsed() * 4).clamp(PAUSE, PAUSE_MAX),
                 Err(_) => RECONNECT_EVERY,
             };
             if tokio::time::timeout(pause, stop.as_mut()).await.is_ok() {
