@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// What a reader of auctions comes to.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Event<'r> {
     /// An auction.
     Auction {

@@ -18,6 +18,8 @@ use tokio::sync::Mutex;
 
 /// Longer than an instance takes to push what it has counted.
 const SETTLE: Duration = Duration::from_millis(30);
+/// How long Redis may take to say that it is there.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// Hashes asked for at once.
 const AT_ONCE: usize = 64;
 
@@ -34,7 +36,7 @@ pub struct Others {
 pub struct Read {
     /// By supply, without this instance's own part.
     pub totals: Arc<BTreeMap<Id, SupplyTotals>>,
-    /// When the reading began; None: never.
+    /// When the last attempt to read began; None: never.
     pub begun: Option<Instant>,
     /// Whether Redis was there for the last question.
     pub is_fresh: bool,
@@ -57,19 +59,22 @@ impl Others {
         tokio::time::sleep(SETTLE).await;
         // Questions that come while another is answered share the next answer.
         let mut last = self.last.lock().await;
-        if last.is_fresh && last.begun.is_some_and(|begun| begun >= asked + SETTLE) {
-            return last.clone();
-        }
-        let begun = Instant::now();
-        match self.ask().await {
-            Some(totals) => *last = Read { totals: Arc::new(totals), begun: Some(begun), is_fresh: true },
-            None => last.is_fresh = false,
+        if last.begun.is_none_or(|begun| begun < asked + SETTLE) {
+            last.begun = Some(Instant::now());
+            let read = self.ask().await;
+            last.is_fresh = read.is_some();
+            if let Some(totals) = read {
+                last.totals = Arc::new(totals);
+            }
         }
         last.clone()
     }
 
     async fn ask(&self) -> Option<BTreeMap<Id, SupplyTotals>> {
         let link = self.standing.link()?;
+        // A Redis that hangs must not make every question wait as long as a large answer may take.
+        let ping = cmd("PING");
+        tokio::time::timeout(PATIENCE, ping.query_async::<()>(&mut link.clone())).await.ok()?.ok()?;
         let mut totals = BTreeMap::new();
         let mut cursor = 0u64;
         loop {
