@@ -137,6 +137,11 @@ impl Desk {
         }
     }
 
+    /// To be called once in a while.
+    pub fn rest(&self) {
+        self.recorder.iter().for_each(|recorder| recorder.borrow_mut().rest());
+    }
+
     /// Returns when this desk is as able as it will be.
     pub async fn prepared(&self) {
         if let Some(asker) = &self.asker {

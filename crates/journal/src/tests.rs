@@ -146,6 +146,21 @@ fn an_old_segment_is_left_with_the_next_record() {
     drop((writer, journal));
 }
 
+#[test]
+fn an_old_segment_is_left_by_a_writer_that_has_nothing_to_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut writer) = open(Settings { segment_age_s: 0, ..small(dir.path()) });
+    append(&mut writer, b"one");
+    let ended = || crate::list(dir.path()).unwrap().first().is_some_and(|first| first.sealed_at.is_some());
+    until("the end", || {
+        writer.rest();
+        ended()
+    });
+    append(&mut writer, b"two");
+    assert_eq!(payloads(dir.path()), [b"one", b"two"]);
+    drop((writer, journal));
+}
+
 /// Sealed segments of one core, all but the last as old as said, and their bases.
 fn sealed(dir: &Path, journal: &Journal, writer: &mut Writer, ages: &[Duration]) -> Vec<u64> {
     while crate::files::segments(&dir.join("core-0")).unwrap().len() <= ages.len() + 1 {

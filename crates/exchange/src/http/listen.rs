@@ -163,5 +163,6 @@ async fn sweep(core: Rc<Core>) {
         ticks.tick().await;
         let cut = core.connections.sweep(core.site.head_timeout, core.site.idle_timeout);
         core.meters.cut.add(cut as u64);
+        core.desk.rest();
     }
 }
