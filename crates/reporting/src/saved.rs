@@ -140,13 +140,13 @@ fn count_core(
     let begin = if saved.upto == 0 { Begin::Oldest } else { Begin::Offset(Offset::new(saved.upto)) };
     let mut auctions = Auctions::open(journal, core as u32, begin)?;
     let mut found = Found::default();
-    while auctions.next(|event| count(&tally, newest, event, &mut found))?.is_some() {}
+    while auctions.next(|event| count(&tally, newest, &event, &mut found))?.is_some() {}
     tally.passed(auctions.offset().get().max(saved.upto));
     Ok(found)
 }
 
-fn count(tally: &Tally, newest: u64, event: Event<'_>, found: &mut Found) {
-    match event {
+fn count(tally: &Tally, newest: u64, event: &Event<'_>, found: &mut Found) {
+    match *event {
         Event::Auction { offset, supply, record } => {
             if offset.get() >= newest || offset.get() >= tally.upto(&supply.id) {
                 tally.count(supply, record, offset.get() + 1);
