@@ -2,7 +2,7 @@
 
 use crate::disk::Disk;
 use crate::files::{self, core_dir};
-use crate::format::{self, END_BYTES, HEADER_BYTES, SPAN_MAX};
+use crate::format::{self, SPAN_MAX};
 use crate::lane::{Lane, Trouble};
 use crate::scan::{self, Scan};
 use crate::shared::{Bell, Counts, Shared};
@@ -176,9 +176,6 @@ impl Drop for Journal {
     }
 }
 
-/// A segment that holds nothing but its header and its end.
-const EMPTY_BYTES: u64 = (HEADER_BYTES + END_BYTES) as u64;
-
 fn check(settings: &Settings) -> Result<()> {
     let (segment, ahead) = (settings.segment_bytes, settings.ahead_bytes);
     ensure!(settings.cores > 0, "a journal needs at least one core");
@@ -217,13 +214,8 @@ fn recover(core_dir: &Path, core: u32, instance: u64, recovery: &mut Recovery) -
             Err(error) => warn!(core, error = format!("{error:#}"), "journal segment was not recovered"),
         }
     }
-    let Some((last, earlier)) = entries.split_last() else { return Ok(0) };
-    for entry in earlier {
-        // A spare that no record came to. The last one stays: its offsets may have been given out.
-        if fs::metadata(&entry.path).is_ok_and(|file| file.len() == EMPTY_BYTES) {
-            let _ = fs::remove_file(&entry.path);
-        }
-    }
+    // A spare that no record came to stays until retention: without it a reader would find a gap where nothing was.
+    let Some(last) = entries.last() else { return Ok(0) };
     let header = Scan::open(last, core, instance)?.header;
     Ok(last.base + header.map_or(SPAN_MAX, |header| header.span))
 }
