@@ -14,7 +14,7 @@
 //! | [`journal`] | opens, recovers, closes |
 //! | [`reader`] | reads and follows one core |
 //! | [`cursor`] | keeps how far a reader has come |
-//! | [`mod@verify`] | lists segments and checks them |
+//! | [`mod@verify`] | lists segments and readers, and checks that all is whole |
 //! | `room`, `retain`, `sync` | the background: zeros ahead, old segments, the disk |
 //! | `segment`, `lane`, `shared` | what both sides look at |
 //! | `scan`, `format`, `files`, `disk`, `map` | positions, bytes, names, calls, memory |
@@ -46,7 +46,7 @@ pub use format::{PAYLOAD_BYTES_MAX, stride as record_bytes};
 pub use journal::{CoreStatus, Journal, Recovery, Status, Torn};
 pub use reader::{Begin, Item, Reader};
 pub use sync::Synced;
-pub use verify::{SegmentInfo, SegmentReport, list, verify};
+pub use verify::{ReaderInfo, ReaderPlace, SegmentInfo, SegmentReport, list, readers, verify};
 pub use writer::{Room, Unavailable, Writer};
 
 use std::fmt;

@@ -11,6 +11,7 @@ use crate::format::{END_BYTES, SPAN_MAX};
 use crate::scan::{FIRST, Scan, Seen};
 use crate::{Offset, TIME_SLACK_US};
 use anyhow::{Context, Result};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where a reader begins.
@@ -97,6 +98,14 @@ impl Reader {
     /// Everything before this offset was read.
     pub fn offset(&self) -> Offset {
         Offset::new(self.offset)
+    }
+
+    /// Every record that there is now stands before this: it is where the last file ends.
+    pub fn prepared(&self) -> Result<Offset> {
+        let last = self.entries()?.pop();
+        // One that was removed meanwhile had nothing beyond its base.
+        let end = last.map(|last| last.base + fs::metadata(&last.path).map_or(0, |file| file.len()));
+        Ok(Offset::new(end.unwrap_or(0)))
     }
 
     /// The first offset of the segment at hand.

@@ -177,7 +177,11 @@ impl Scan {
                         }
                     }
                     None => {
-                        contents.torn_bytes = self.last_byte(position)?.saturating_sub(position);
+                        let torn_bytes = self.last_byte(position)?.saturating_sub(position);
+                        // Asked last: a writer that goes on tears nothing.
+                        if matches!(self.look(position)?, Seen::Unwritten | Seen::Damaged) {
+                            contents.torn_bytes = torn_bytes;
+                        }
                         return Ok(contents);
                     }
                 },

@@ -77,6 +77,11 @@ impl Auctions {
         self.reader.offset()
     }
 
+    /// Every auction that there is now stands before this.
+    pub fn prepared(&self) -> Result<Offset> {
+        self.reader.prepared()
+    }
+
     /// Hands the next event to `use_it`; None if there is nothing more yet.
     pub fn next<T>(&mut self, use_it: impl FnOnce(Event<'_>) -> T) -> Result<Option<T>> {
         let Self { reader, finder, terms, segment, papers } = self;

@@ -1,7 +1,7 @@
 //! Readers that follow a writer, go on where they were, and begin at a time.
 
 use crate::scratch::{Owned, append, drain, open, payload, quick_dir, small};
-use journal::{Begin, Cursor, Item, Offset, Reader, Settings, TIME_SLACK_US};
+use journal::{Begin, Cursor, Item, Offset, Reader, ReaderInfo, ReaderPlace, Settings, TIME_SLACK_US};
 use std::thread;
 
 #[test]
@@ -46,6 +46,41 @@ fn a_reader_follows_across_restarts() {
         assert_eq!(drain(&mut reader), [record], "start {start}");
         drop((writer, journal));
     }
+}
+
+#[test]
+fn how_far_a_reader_is_behind_counts_what_was_written_and_not_offsets_between() {
+    let dir = quick_dir();
+    let mut offsets = Vec::new();
+    for _ in 0..2 {
+        let (journal, mut writer) = open(small(dir.path()));
+        // 16 bytes of header each.
+        offsets.extend([8, 24, 8].map(|bytes| append(&mut writer, 1, &payload(1, bytes)).get()));
+        drop((writer, journal));
+    }
+    let (_journal, mut writer) = open(small(dir.path()));
+    append(&mut writer, 1, &payload(1, 84));
+    for (offset, behind) in [
+        (0, 2 * 88 + 104),
+        (64, 2 * 88 + 104),
+        (offsets[1], 64 + 88 + 104),
+        (offsets[2] + 24, 88 + 104),
+        (offsets[3] - 64, 88 + 104),
+        (offsets[5], 24 + 104),
+        (u64::MAX, 0),
+    ] {
+        let mut cursor = Cursor::open(dir.path(), "view").unwrap();
+        cursor.set(0, Offset::new(offset));
+        cursor.save().unwrap();
+        let readers = journal::readers(dir.path()).unwrap();
+        let place = ReaderPlace { core: 0, offset: Offset::new(offset), behind_bytes: behind };
+        let expected = ReaderInfo { name: "view".into(), is_damaged: false, places: vec![place] };
+        assert_eq!(readers, [expected], "{offset}");
+    }
+    let file = dir.path().join("readers/view");
+    std::fs::write(file, "no place").unwrap();
+    let readers = journal::readers(dir.path()).unwrap();
+    assert!(readers[0].is_damaged && readers[0].places[0].behind_bytes == 2 * 88 + 104);
 }
 
 #[test]
