@@ -37,5 +37,5 @@ pub use invite::{Invitations, NotInvited, invite};
 pub use money::Cpm;
 pub use opportunity::{Imp, Opportunity};
 pub use profile::{Profile, Shape};
-pub use record::{AuctionId, Record, truncated};
+pub use record::{AuctionId, NoAuctionId, Record, truncated};
 pub use supply::{AuctionType, Bidder, Supply};

@@ -3,6 +3,7 @@
 use crate::{Answers, Clearing, Invitations, Opportunity, Supply};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 /// Which auction: the seed of its process and its number there. Together they give its random stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +20,32 @@ impl fmt::Display for AuctionId {
         write!(f, "{:016x}-{}", self.seed, self.sequence)
     }
 }
+
+impl FromStr for AuctionId {
+    type Err = NoAuctionId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (seed, sequence) = text.split_once('-').ok_or(NoAuctionId)?;
+        let is_plain = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if seed.len() != 16 || !is_plain(seed) || !is_plain(sequence) {
+            return Err(NoAuctionId);
+        }
+        let seed = u64::from_str_radix(seed, 16).map_err(|_| NoAuctionId)?;
+        Ok(Self { seed, sequence: sequence.parse().map_err(|_| NoAuctionId)? })
+    }
+}
+
+/// The text is no [`AuctionId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoAuctionId;
+
+impl fmt::Display for NoAuctionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("is not 16 hexadecimal digits, a dash, and a number")
+    }
+}
+
+impl std::error::Error for NoAuctionId {}
 
 /// One auction that was held, borrowed from the rooms it went through.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +79,24 @@ pub fn truncated(ip: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_auctions_id_reads_back_as_written_and_nothing_else_is_one() {
+        for id in [AuctionId { seed: 7, sequence: 42 }, AuctionId { seed: u64::MAX, sequence: u64::MAX }] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for text in [
+            "",
+            "-",
+            "7-42",
+            "0000000000000007",
+            "000000000000000g-1",
+            "+000000000000007-1",
+            "0000000000000007-+1",
+        ] {
+            assert_eq!(text.parse::<AuctionId>(), Err(NoAuctionId), "{text:?}");
+        }
+    }
 
     #[test]
     fn no_written_address_names_a_person() {
