@@ -14,7 +14,7 @@ use super::problem::{Code, Problem, Refusal};
 use super::site::{Core, Site};
 use super::{bid, docs};
 use crate::metrics;
-use auction::{Cpm, Id};
+use crate::stat::{self, SupplyStat};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -26,11 +26,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, WARNING};
 use maud::{Markup, html};
 use reporting::redis::Read;
-use reporting::{BidderTotals, SupplyTotals};
-use serde::ser::{Error, SerializeMap};
-use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use serde::Serialize;
 use std::rc::Rc;
 use std::sync::Arc;
 use tower::ServiceExt;
@@ -143,62 +139,6 @@ pub(super) async fn supplies(State(site): State<Arc<Site>>) -> Response {
     written_elsewhere(site, "application/json", write).await
 }
 
-/// What a bidder has done for one supply.
-#[derive(Serialize, ToSchema)]
-pub struct BidderStat {
-    /// Auctions won.
-    #[schema(example = 25)]
-    wins: u64,
-    /// The sum of its clearing prices in USD, exact to the micro.
-    #[serde(serialize_with = "exact")]
-    #[schema(value_type = f64, example = 18.45)]
-    total_revenue: Cpm,
-    /// Times it answered without a bid.
-    #[schema(example = 10)]
-    no_bids: u64,
-    /// Times it did not answer within tmax.
-    #[schema(example = 5)]
-    timeouts: u64,
-}
-
-/// What a supply has done.
-#[derive(Serialize, ToSchema)]
-pub struct SupplyStat {
-    /// Requests that named it and passed the rate limit, whatever came of them.
-    #[schema(example = 150)]
-    total_reqs: u64,
-    /// The same, by country.
-    #[schema(example = json!({"US": 75, "GB": 75}))]
-    reqs_per_country: BTreeMap<&'static str, u64>,
-    /// Every bidder of the supply, zeros included.
-    #[serde(serialize_with = "by_id")]
-    #[schema(value_type = BTreeMap<String, BidderStat>)]
-    bidders: BTreeMap<Id, BidderTotals>,
-}
-
-fn exact<S: Serializer>(sum: &Cpm, serializer: S) -> Result<S::Ok, S::Error> {
-    RawValue::from_string(sum.to_string()).map_err(S::Error::custom)?.serialize(serializer)
-}
-
-fn by_id<S: Serializer>(bidders: &BTreeMap<Id, BidderTotals>, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(bidders.len()))?;
-    for (id, &BidderTotals { wins, revenue, no_bids, timeouts }) in bidders {
-        map.serialize_entry(id.as_str(), &BidderStat { wins, total_revenue: revenue, no_bids, timeouts })?;
-    }
-    map.end()
-}
-
-impl From<SupplyTotals> for SupplyStat {
-    fn from(totals: SupplyTotals) -> Self {
-        let countries = totals.reqs_per_country.into_iter();
-        Self {
-            total_reqs: totals.total_reqs,
-            reqs_per_country: countries.map(|(country, n)| (country.alpha2(), n)).collect(),
-            bidders: totals.bidders,
-        }
-    }
-}
-
 /// What every supply and bidder has done.
 ///
 /// A supply appears with its first request. Every auction answered before the question is in the answer.
@@ -216,11 +156,7 @@ pub(super) async fn stat(State(site): State<Arc<Site>>) -> Response {
         None => Read::default(),
     };
     let is_stale = site.exchange.others.is_some() && !others.is_fresh;
-    let write = move |site: &Arc<Site>| {
-        let report = site.exchange.report_with(&others.totals);
-        let report = report.into_iter().map(|(id, totals)| (id.to_string(), SupplyStat::from(totals)));
-        serde_json::to_vec(&report.collect::<BTreeMap<_, _>>()).unwrap_or_default()
-    };
+    let write = move |site: &Arc<Site>| stat::to_json(site.exchange.report_with(&others.totals));
     let mut answer = written_elsewhere(site, "application/json", write).await;
     if is_stale {
         // RFC 9111 §5.5 has retired the header's list of codes, not the header.
@@ -369,27 +305,4 @@ pub(super) async fn ready(State(site): State<Arc<Site>>) -> Response {
 pub(super) async fn metrics_page(State(site): State<Arc<Site>>) -> Response {
     let write = |site: &Arc<Site>| metrics::page(site).into_bytes();
     written_elsewhere(site, "application/openmetrics-text; version=1.0.0; charset=utf-8", write).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stat_is_written_with_exact_sums_and_any_id() {
-        let id = |text| Id::new(text).unwrap();
-        let us = auction::Country::from_code("US").unwrap();
-        let totals = BidderTotals { wins: 1, revenue: Cpm::from_micros(18_450_000), no_bids: 2, timeouts: 3 };
-        let stat = SupplyStat::from(SupplyTotals {
-            total_reqs: 4,
-            reqs_per_country: [(us, 4)].into(),
-            bidders: [(id("a:\"b"), totals), (id("z"), BidderTotals::default())].into(),
-        });
-        let expected = concat!(
-            r#"{"total_reqs":4,"reqs_per_country":{"US":4},"bidders":{"#,
-            r#""a:\"b":{"wins":1,"total_revenue":18.45,"no_bids":2,"timeouts":3},"#,
-            r#""z":{"wins":0,"total_revenue":0.00,"no_bids":0,"timeouts":0}}}"#
-        );
-        assert_eq!(serde_json::to_string(&stat).unwrap(), expected);
-    }
 }
