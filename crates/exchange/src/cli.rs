@@ -1,5 +1,7 @@
 //! The command line: what can be asked of `bourse`.
 
+use crate::calendar::When;
+use auction::AuctionId;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 Examples:
   bourse serve                                        run on 127.0.0.1:8000 with a demo catalogue
   bourse load-data -i data.json                       bring the catalogue to what a file says
+  bourse journal cat --from 15m                       every auction of the last quarter of an hour, as JSON
   bourse config show                                  every setting, its value and where it came from
 
   curl -s localhost:8000/bid -H 'content-type: application/json' \\
@@ -87,6 +90,9 @@ Examples:
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
     },
+    /// See what was recorded, also while a server records more, or in a copy of its data directory
+    #[command(subcommand)]
+    Journal(Journal),
     /// Show settings
     #[command(subcommand)]
     Config(Config),
@@ -153,6 +159,80 @@ Examples:
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+/// What to see of the journal.
+#[derive(Debug, Subcommand)]
+pub enum Journal {
+    /// Every segment, and how far each reader has come
+    #[command(after_help = "\
+Examples:
+  bourse journal ls
+  bourse journal ls --json | jq 'select(.kind == \"reader\")'")]
+    Ls {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Every auction with every bid as a line of JSON, in order of time
+    #[command(after_help = "\
+Examples:
+  bourse journal cat --from 2h --supply supply1
+  bourse journal cat --from 2026-06-07 --to 2026-06-08T12:00:00Z --bidder bidder3
+  bourse journal cat --auction 0000000000000007-42
+  bourse journal cat --from 0s --follow | jq .price
+
+A TIME is like 2026-06-07T12:30:00Z, a date, or how long ago: 90s, 15m, 2h, 7d.
+What is damaged or missing is told on standard error; the rest is shown all the same.")]
+    Cat(Cat),
+    /// Read everything, and name what is damaged; exit 1 if anything is
+    #[command(after_help = "\
+Examples:
+  bourse journal verify
+  bourse journal verify --data-dir /backup/bourse-data")]
+    Verify,
+    /// What /stat says, counted from the journal alone
+    #[command(after_help = "\
+Examples:
+  bourse journal stat
+  bourse journal stat --from 2026-06-07 --to 2026-06-08
+
+Bidders are those that each supply listed at its last auction.")]
+    Stat(Span),
+}
+
+/// Which auctions to show.
+#[derive(Debug, Args)]
+pub struct Cat {
+    /// When
+    #[command(flatten)]
+    pub span: Span,
+    /// Of this supply
+    #[arg(long, value_name = "ID")]
+    pub supply: Option<String>,
+    /// To which this bidder was invited
+    #[arg(long, value_name = "ID")]
+    pub bidder: Option<String>,
+    /// The one of this id
+    #[arg(long, value_name = "ID")]
+    pub auction: Option<AuctionId>,
+    /// The first N of them
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Go on as more are recorded, until Ctrl-C
+    #[arg(long, conflicts_with = "to")]
+    pub follow: bool,
+}
+
+/// A span of time.
+#[derive(Debug, Args)]
+pub struct Span {
+    /// From this time on
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<When>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<When>,
 }
 
 /// What to do with settings.

@@ -4,12 +4,14 @@
 //! [`limiter`], snapshot, invitations, [`callout`], clearing and [`recorder`]), and the door out. [`cli`] and
 //! [`config`] say what it is set to; [`serve`] opens the doors.
 
+pub mod calendar;
 pub mod callout;
 pub mod catalogue_commands;
 pub mod cli;
 pub mod config;
 pub mod hold;
 pub mod http;
+pub mod journal_commands;
 pub mod json;
 pub mod ledger;
 pub mod limiter;

@@ -17,6 +17,8 @@ mod database;
 mod docs;
 mod http_bounds;
 mod http_framing;
+mod journal_commands;
+mod journal_damage;
 mod lifecycle;
 mod limiter;
 mod outage;

@@ -244,7 +244,7 @@ fn collect(mut from: impl Read, into: &Mutex<String>) {
     }
 }
 
-fn lines_of(from: impl Read + Send + 'static) -> Receiver<String> {
+pub(crate) fn lines_of(from: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         // Lines nobody waits for are read all the same, so that the server can write them.
@@ -323,10 +323,18 @@ impl Server {
     pub(crate) fn stop(mut self) -> Home {
         self.signal("TERM");
         assert_eq!(self.exit().code(), Some(0), "{}", self.log());
-        std::mem::replace(
-            &mut self.home,
-            Home { dir: tempfile::tempdir().unwrap(), variables: Vec::new(), counted: false },
-        )
+        self.leave()
+    }
+
+    /// Ends it by SIGKILL and gives its home back.
+    pub(crate) fn killed(mut self) -> Home {
+        self.kill();
+        self.leave()
+    }
+
+    fn leave(&mut self) -> Home {
+        let nowhere = Home { dir: tempfile::tempdir().unwrap(), variables: Vec::new(), counted: false };
+        std::mem::replace(&mut self.home, nowhere)
     }
 
     fn kill(&mut self) {
