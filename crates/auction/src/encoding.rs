@@ -296,15 +296,23 @@ impl Papers {
         Ok(())
     }
 
-    /// A winning bid's price stands with its imp.
+    /// A winning bid's price stands with its imp; every winner has one.
     fn settle(&mut self) -> Result<(), Fault> {
-        for sale in self.clearing.sales.iter_mut().flatten() {
+        let winners = self.clearing.fates.iter().filter(|fate| matches!(fate, Fate::Won(_))).count();
+        if winners != self.clearing.sales.iter().flatten().count() {
+            return Err(Fault::Malformed("winner"));
+        }
+        for (imp, sale) in self.clearing.sales.iter_mut().enumerate() {
+            let Ok(sale) = sale else { continue };
             let at = sale.bid as usize;
             let (Some(bid), Some(fate @ Fate::Won(_))) =
                 (self.answers.bids.get(at), self.clearing.fates.get_mut(at))
             else {
                 return Err(Fault::Malformed("winner"));
             };
+            if bid.imp as usize != imp {
+                return Err(Fault::Malformed("winner"));
+            }
             sale.slot = bid.slot;
             *fate = Fate::Won(sale.price);
         }

@@ -34,7 +34,9 @@ impl std::fmt::Display for Unavailable {
             Self::SyncFailed => {
                 "the journal's disk failed to sync: check it; a new segment is tried meanwhile"
             }
-            Self::TooLong => "the record is longer than what a journal takes",
+            Self::TooLong => {
+                "the record is longer than what a segment of the journal takes: raise journal.segment_mib"
+            }
         })
     }
 }

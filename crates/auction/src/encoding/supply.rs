@@ -95,8 +95,10 @@ pub fn read_supply(payload: &[u8]) -> Result<Terms, Fault> {
     for _ in 0..count {
         bidders.push(Arc::new(read_bidder(&mut rest)?));
     }
+    let written: Vec<_> = bidders.iter().map(Arc::as_ptr).collect();
     let supply = Supply::new(id, auction, Cpm::from_micros(u64_at(head, 24)), bidders);
-    if supply.bidders().len() != count {
+    // A slot is a place in the order that was written.
+    if !supply.bidders().iter().map(Arc::as_ptr).eq(written) {
         return Err(Fault::Malformed("bidders"));
     }
     Ok(Terms { seed: u64_at(head, 8), at: u64_at(head, 16), supply: Arc::new(supply) })

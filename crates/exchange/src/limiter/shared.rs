@@ -4,7 +4,7 @@
 //!   passes, wherever they come in.
 //! * Fast: an address that was refused is remembered until its time, and not asked for again; so is one that has had its
 //!   requests here.
-//! * Outage: Redis that answers not in time, or not at all, is left alone for [`REST`], and then asked by one request to
+//! * Outage: Redis that answers not in time, or not at all, is left alone for 200 ms, and then asked by one request to
 //!   see whether it is back; meanwhile the local limiter decides, or everybody passes, or nobody. In a cluster that goes
 //!   for each part of the keys by itself.
 //! * Keys: `limit:` and the address that counts, in hexadecimal; gone when the window has passed.
