@@ -4,9 +4,9 @@
 //!   passes, wherever they come in.
 //! * Fast: an address that was refused is remembered until its time, and not asked for again; so is one that has had its
 //!   requests here.
-//! * Outage: Redis that answers not in time, or not at all, is left alone for 200 ms, and then asked by one request to
-//!   see whether it is back; meanwhile the local limiter decides, or everybody passes, or nobody. In a cluster that goes
-//!   for each part of the keys by itself.
+//! * Outage: Redis that answers not in time, or not at all, is left alone until it answers the question, put every 200 ms,
+//!   whether it is back; meanwhile the local limiter decides, or everybody passes, or nobody, and no request waits. In a
+//!   cluster that goes for each part of the keys by itself.
 //! * Keys: `limit:` and the address that counts, in hexadecimal; gone when the window has passed.
 
 use super::{Address, Limit, Limiter, Verdict};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-/// How long Redis is left alone after it did not answer.
+/// Between two questions whether Redis is back.
 const REST: Duration = Duration::from_millis(200);
 /// How long a start waits for Redis.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
@@ -111,8 +111,8 @@ pub struct Asker {
     link: RefCell<Option<Link>>,
     is_connecting: Cell<bool>,
     connected: Notify,
-    /// Until when each part of the keys is left alone.
-    resting: [Cell<Option<Instant>>; PARTS],
+    /// Which parts of the keys are left alone.
+    resting: [Cell<bool>; PARTS],
 }
 
 impl Asker {
@@ -123,7 +123,7 @@ impl Asker {
             link: RefCell::default(),
             is_connecting: Cell::new(false),
             connected: Notify::new(),
-            resting: [const { Cell::new(None) }; PARTS],
+            resting: [const { Cell::new(false) }; PARTS],
         });
         asker.connect();
         asker
@@ -174,38 +174,46 @@ impl Asker {
     async fn ask(self: &Rc<Self>, limit: Limit, ip: IpAddr, deadline: Instant) -> Option<u64> {
         let link = self.link.borrow().clone()?;
         let key = key(ip);
-        let resting = &self.resting[if link.is_cluster() { part(&key) } else { 0 }];
-        let now = Instant::now();
-        if resting.get().is_some_and(|until| now < until) {
+        let part = if link.is_cluster() { part(&key) } else { 0 };
+        if self.resting[part].get() {
             return None;
         }
-        if resting.get().is_some() {
-            // This request looks whether Redis is back; the others do not wait for what it finds.
-            resting.set(Some(now + REST));
-        }
+        let now = Instant::now();
         let until = deadline.min(now + self.shared.timeout);
         match tokio::time::timeout_at(until.into(), self.call(link, &key, limit)).await {
             Ok(Ok(wait_us)) => {
-                resting.set(None);
                 self.shared.note_answer();
-                Some(wait_us)
+                return Some(wait_us);
             }
-            Ok(Err(error)) => {
-                resting.set(Some(Instant::now() + REST));
-                if error.is_unrecoverable_error() {
-                    self.link.take();
-                    self.connect();
-                }
-                None
+            Ok(Err(error)) if error.is_unrecoverable_error() => {
+                self.link.take();
+                self.connect();
             }
-            Err(_) => {
-                // A request that had little time says nothing about Redis.
-                if now + self.shared.timeout <= until {
-                    resting.set(Some(Instant::now() + REST));
-                }
-                None
-            }
+            Ok(Err(_)) => self.leave_alone(part, key),
+            // A request that had little time says nothing about Redis.
+            Err(_) if now + self.shared.timeout > until => {}
+            Err(_) => self.leave_alone(part, key),
         }
+        None
+    }
+
+    /// Until Redis answers again for a key of this part.
+    fn leave_alone(self: &Rc<Self>, part: usize, key: String) {
+        if self.resting[part].replace(true) {
+            return;
+        }
+        let asker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            // Set free also by a new connection.
+            while asker.resting[part].get() {
+                tokio::time::sleep(REST).await;
+                let Some(mut link) = asker.link.borrow().clone() else { continue };
+                let is_there = ::redis::cmd("EXISTS").arg(&key).query_async::<()>(&mut link).await;
+                if is_there.is_ok() {
+                    asker.resting[part].set(false);
+                }
+            }
+        });
     }
 
     async fn call(&self, mut link: Link, key: &str, limit: Limit) -> RedisResult<u64> {
@@ -225,7 +233,7 @@ impl Asker {
                 let connecting = asker.shared.endpoint.connect(timeout);
                 match tokio::time::timeout(Duration::from_secs(2), connecting).await {
                     Ok(Ok(link)) => {
-                        asker.resting.iter().for_each(|part| part.set(None));
+                        asker.resting.iter().for_each(|part| part.set(false));
                         *asker.link.borrow_mut() = Some(link);
                         asker.connected.notify_waiters();
                     }
