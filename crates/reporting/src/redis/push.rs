@@ -154,7 +154,7 @@ impl Pusher {
         for pushed in pushed {
             match pushed {
                 Ok((id, mark, stands)) => {
-                    self.note_mark(&id, mark, stands);
+                    self.note_mark(&id, mark, &stands);
                     self.confirmed.insert(id, mark);
                 }
                 Err(error) => failed = Some(error),
@@ -212,7 +212,7 @@ impl Pusher {
     }
 
     /// Says once if Redis has more from this instance than the journal: a power cut, or a data directory of old.
-    fn note_mark(&mut self, supply: &Id, mark: u64, stands: String) {
+    fn note_mark(&mut self, supply: &Id, mark: u64, stands: &str) {
         if stands.parse::<u64>().is_ok_and(|stands| stands > mark) && !self.is_behind {
             self.is_behind = true;
             let supply = supply.as_str();
