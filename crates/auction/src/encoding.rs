@@ -85,13 +85,14 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// How many bytes [`write_auction`] writes for this record.
-pub fn auction_bytes(record: &Record<'_>) -> usize {
-    let answers = record.answers;
-    HEAD_BYTES
-        + IMP_BYTES * record.opportunity.imps.len()
-        + REPLY_BYTES * answers.replies.len()
-        + BID_BYTES * answers.bids.len()
+/// How many bytes [`write_auction`] writes for this record; None: it has more imps or bids than a record counts.
+pub fn auction_bytes(record: &Record<'_>) -> Option<usize> {
+    let (imps, answers) = (record.opportunity.imps.len(), record.answers);
+    if imps > 1 << SLOT_BITS || answers.replies.len().max(answers.bids.len()) > usize::from(u16::MAX) {
+        return None;
+    }
+    let entries = IMP_BYTES * imps + REPLY_BYTES * answers.replies.len() + BID_BYTES * answers.bids.len();
+    Some(HEAD_BYTES + entries)
 }
 
 /// Writes an auction into its [`auction_bytes`]; its supply is written `supply_back` bytes before it.

@@ -226,15 +226,15 @@ impl Desk {
 
     /// What is not in the journal is neither counted nor answered.
     fn record(&self, supply: &Arc<Supply>, record: &Record<'_>) -> Result<Offset, Refused> {
-        let offset = match &self.recorder {
+        let stands = match &self.recorder {
             Some(recorder) => recorder.borrow_mut().record(supply, record).map_err(Refused::Unrecorded)?,
-            None => Offset::new(0),
+            None => Offset::new(0)..Offset::new(0),
         };
-        self.tally.count(supply, record, offset.get() + 1);
+        self.tally.count(supply, record, stands.end.get());
         if self.exchange.log_auctions {
             log::auction(record);
         }
-        Ok(offset)
+        Ok(stands.start)
     }
 }
 

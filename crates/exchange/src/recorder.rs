@@ -7,7 +7,8 @@
 use auction::encoding::{auction_bytes, write_auction, write_supply};
 use auction::{Record, Supply};
 use hashbrown::HashMap;
-use journal::{Offset, Synced, Unavailable, Writer, record_bytes};
+use journal::{Offset, Room, Synced, Unavailable, Writer, record_bytes};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What there must be room for before an auction is begun: most records are shorter.
@@ -45,23 +46,30 @@ impl Recorder {
         self.writer.synced()
     }
 
-    /// Writes one auction of `supply` down.
-    pub fn record(&mut self, supply: &Arc<Supply>, record: &Record<'_>) -> Result<Offset, Unavailable> {
-        let bytes = auction_bytes(record);
+    /// Writes one auction of `supply` down. Returns where it stands: to where the next record will.
+    pub fn record(
+        &mut self,
+        supply: &Arc<Supply>,
+        record: &Record<'_>,
+    ) -> Result<Range<Offset>, Unavailable> {
+        let bytes = auction_bytes(record).ok_or(Unavailable::TooLong)?;
         let mut room = self.writer.room(record_bytes(bytes))?;
         if room.segment() == self.segment
             && let Some((_, at)) = self.written.get(&Arc::as_ptr(supply).addr())
         {
-            let back = (room.position().get() - at.get()) as u32;
-            return room.append_with(record.received_at_us, bytes, |to| write_auction(record, back, to));
+            return append(&mut room, record, bytes, *at);
         }
-        self.record_first(supply, record)
+        self.record_first(supply, record, bytes)
     }
 
     /// The first auction of a supply in a segment.
     #[cold]
-    fn record_first(&mut self, supply: &Arc<Supply>, record: &Record<'_>) -> Result<Offset, Unavailable> {
-        let (bytes, time_us) = (auction_bytes(record), record.received_at_us);
+    fn record_first(
+        &mut self,
+        supply: &Arc<Supply>,
+        record: &Record<'_>,
+        bytes: usize,
+    ) -> Result<Range<Offset>, Unavailable> {
         // Where it will stand does not change how long it is.
         let length = write_supply(self.seed, 0, supply).len();
         let mut room = self.writer.room(2 * record_bytes(length) + record_bytes(bytes))?;
@@ -71,13 +79,24 @@ impl Recorder {
         }
         let at = room.position();
         let terms = write_supply(self.seed, at.get(), supply);
-        room.append(time_us, &terms)?;
-        room.append(time_us, &terms)?;
+        room.append(record.received_at_us, &terms)?;
+        room.append(record.received_at_us, &terms)?;
         self.written.insert(Arc::as_ptr(supply).addr(), (Arc::clone(supply), at));
-        // A segment has less than 2^30 bytes.
-        let back = (room.position().get() - at.get()) as u32;
-        room.append_with(time_us, bytes, |to| write_auction(record, back, to))
+        append(&mut room, record, bytes, at)
     }
+}
+
+fn append(
+    room: &mut Room<'_>,
+    record: &Record<'_>,
+    bytes: usize,
+    supply_at: Offset,
+) -> Result<Range<Offset>, Unavailable> {
+    // A segment has at most 2^30 bytes.
+    let supply_back = (room.position().get() - supply_at.get()) as u32;
+    let write = |to: &mut [u8]| write_auction(record, supply_back, to);
+    let at = room.append_with(record.received_at_us, bytes, write)?;
+    Ok(at..room.position())
 }
 
 #[cfg(test)]

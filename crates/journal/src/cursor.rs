@@ -28,13 +28,7 @@ pub struct Cursor {
 impl Cursor {
     /// The reader of this name: letters, digits, `-` and `_`. A new one is registered at the journal's start.
     pub fn open(dir: &Path, name: &str) -> Result<Self> {
-        let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        ensure!(
-            !name.is_empty() && name.len() <= 64 && name.bytes().all(fine),
-            "a reader's name has up to 64 letters, digits, - and _: {name:?} has not"
-        );
-        let readers = files::readers_dir(dir);
-        let path = readers.join(name);
+        let path = path(dir, name)?;
         let place = read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         if let Some(Place::Damaged) = place {
             anyhow::bail!(
@@ -42,14 +36,23 @@ impl Cursor {
                 path.display()
             );
         }
-        let offsets = match place {
-            Some(Place::At(offsets)) => offsets,
-            _ => BTreeMap::new(),
-        };
-        let cursor = Self { path, offsets };
-        fs::create_dir_all(&readers).with_context(|| format!("cannot create {}", readers.display()))?;
-        cursor.save()?;
-        Ok(cursor)
+        match place {
+            Some(Place::At(offsets)) => Self { path, offsets }.registered(),
+            _ => Self::begin(dir, name),
+        }
+    }
+
+    /// The reader of this name at the journal's start, whatever its file says.
+    pub fn begin(dir: &Path, name: &str) -> Result<Self> {
+        Self { path: path(dir, name)?, offsets: BTreeMap::new() }.registered()
+    }
+
+    fn registered(self) -> Result<Self> {
+        if let Some(readers) = self.path.parent() {
+            fs::create_dir_all(readers).with_context(|| format!("cannot create {}", readers.display()))?;
+        }
+        self.save()?;
+        Ok(self)
     }
 
     /// Where the reader goes on.
@@ -72,6 +75,15 @@ impl Cursor {
     pub fn forget(self) -> Result<()> {
         fs::remove_file(&self.path).with_context(|| format!("cannot remove {}", self.path.display()))
     }
+}
+
+fn path(dir: &Path, name: &str) -> Result<PathBuf> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    ensure!(
+        !name.is_empty() && name.len() <= 64 && name.bytes().all(fine),
+        "a reader's name has up to 64 letters, digits, - and _: {name:?} has not"
+    );
+    Ok(files::readers_dir(dir).join(name))
 }
 
 /// What a reader's file says.

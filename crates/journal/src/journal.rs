@@ -1,14 +1,16 @@
 //! Opens a data directory for writing, recovers what the last process left, and closes it again.
 
 use crate::disk::Disk;
-use crate::files::{self, core_dir};
-use crate::format::{self, SPAN_MAX};
+use crate::files::{self, Entry, core_dir};
+use crate::format::{self, END_BYTES, HEADER_BYTES, Header, SPAN_MAX};
 use crate::lane::{Lane, Trouble};
 use crate::scan::{self, Scan};
 use crate::shared::{Bell, Counts, Shared};
 use crate::{Offset, Settings, Writer, room, sync};
 use anyhow::{Context, Result, ensure};
-use std::fs;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -176,6 +178,9 @@ impl Drop for Journal {
     }
 }
 
+/// A segment that holds nothing but its header and its end.
+const EMPTY_BYTES: u64 = (HEADER_BYTES + END_BYTES) as u64;
+
 fn check(settings: &Settings) -> Result<()> {
     let (segment, ahead) = (settings.segment_bytes, settings.ahead_bytes);
     ensure!(settings.cores > 0, "a journal needs at least one core");
@@ -214,10 +219,50 @@ fn recover(core_dir: &Path, core: u32, instance: u64, recovery: &mut Recovery) -
             Err(error) => warn!(core, error = format!("{error:#}"), "journal segment was not recovered"),
         }
     }
-    // A spare that no record came to stays until retention: without it a reader would find a gap where nothing was.
-    let Some(last) = entries.last() else { return Ok(0) };
+    let mut last: Option<&Entry> = None;
+    for entry in &entries {
+        let is_spare = fs::metadata(&entry.path).is_ok_and(|file| file.len() == EMPTY_BYTES);
+        let taken_over = last.filter(|_| is_spare).map(|owner| take_over(owner, entry, core, instance));
+        match taken_over.transpose() {
+            Ok(Some(true)) => {}
+            Ok(_) => last = Some(entry),
+            Err(error) => {
+                warn!(core, error = format!("{error:#}"), "journal spare was not removed");
+                last = Some(entry);
+            }
+        }
+    }
+    let Some(last) = last else { return Ok(0) };
     let header = Scan::open(last, core, instance)?.header;
     Ok(last.base + header.map_or(SPAN_MAX, |header| header.span))
+}
+
+/// Removes a spare that no record came to. Its offsets may have been given out: the segment before it owns them from
+/// now on, so that they are never another record's and no reader takes them for a gap. Returns whether it could.
+fn take_over(owner: &Entry, spare: &Entry, core: u32, instance: u64) -> Result<bool> {
+    let header = |entry: &Entry| Scan::open(entry, core, instance).map(|scan| scan.header);
+    let (Some(owned), Some(empty)) = (header(owner)?, header(spare)?) else { return Ok(false) };
+    let span = empty.base + empty.span - owned.base;
+    if owned.base + owned.span < empty.base || span > SPAN_MAX {
+        return Ok(false);
+    }
+    if owned.span < span {
+        let failed = || format!("cannot write the header of {}", owner.path.display());
+        let longer = Header { span, ..owned };
+        rewrite(&owner.path, &longer.encode()).with_context(failed)?;
+    }
+    fs::remove_file(&spare.path).with_context(|| format!("cannot remove {}", spare.path.display()))?;
+    Ok(true)
+}
+
+/// Replaces a header where it stands. A power cut may leave it damaged, which costs no record.
+fn rewrite(path: &Path, header: &[u8]) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    let changed_at = file.metadata()?.modified()?;
+    file.write_all_at(header, 0)?;
+    // What is in it is as old as before.
+    file.set_modified(changed_at)?;
+    file.sync_all()
 }
 
 fn start(

@@ -3,12 +3,13 @@
 //! * By age: older than `retain_hours`, and no registered reader still needs it.
 //! * By size: when all segments together take more than `retain_bytes`, the oldest go first; what a reader
 //!   still needs goes last, and is counted and logged, because that reader will find a gap.
-//! * The newest segment of a core always stays: it says which offsets were given out.
+//! * The newest segment of a core always stays: it says which offsets were given out. A spare that nobody wrote to is
+//!   not it: it goes with a clean end, and its offsets come again.
 
 use crate::cursor::{self, Place};
 use crate::files::{self, core_dir};
 use crate::shared::Shared;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -68,10 +69,11 @@ fn remove(shared: &Shared) -> io::Result<()> {
 /// What may go, and the bytes of everything there is.
 fn candidates(shared: &Shared) -> io::Result<(Vec<Candidate>, u64)> {
     let dir = &shared.settings.dir;
-    let live: BTreeSet<(u32, u64)> = shared
+    // By core and base, and whether nothing was written to it.
+    let live: BTreeMap<(u32, u64), bool> = shared
         .lanes
         .iter()
-        .flat_map(|lane| lane.segments().into_iter().map(|segment| (lane.core, segment.base)))
+        .flat_map(|lane| lane.segments().into_iter().map(|one| ((lane.core, one.base), one.is_empty())))
         .collect();
     let readers = cursor::places(dir)?;
     let mut candidates = Vec::new();
@@ -79,11 +81,13 @@ fn candidates(shared: &Shared) -> io::Result<(Vec<Candidate>, u64)> {
     for core in files::cores(dir)? {
         let behind = furthest_behind(&readers, core);
         let segments = files::segments(&core_dir(dir, core))?;
+        let newest = segments.iter().rposition(|one| live.get(&(core, one.base)) != Some(&true));
         let ends = segments.iter().skip(1).map(|next| Some(next.base)).chain([None]);
-        for (segment, end) in segments.iter().zip(ends) {
+        for (at, (segment, end)) in segments.iter().zip(ends).enumerate() {
             let Ok(metadata) = fs::metadata(&segment.path) else { continue };
             total += metadata.len();
-            let Some(end) = end.filter(|_| !live.contains(&(core, segment.base))) else { continue };
+            let stays = newest == Some(at) || live.contains_key(&(core, segment.base));
+            let Some(end) = end.filter(|_| !stays) else { continue };
             candidates.push(Candidate {
                 core,
                 base: segment.base,

@@ -219,6 +219,10 @@ impl Scan {
             Word::End => 0,
         };
         let bytes = stride(payload_bytes);
+        // A length that damage made up is not worth the memory.
+        if bytes > self.window.len() && position + bytes as u64 > self.len()? {
+            return Ok(Seen::Damaged);
+        }
         let record = self.bytes(position, bytes)?;
         if record.len() < bytes || format::checksum(key, offset, word, &record[8..]) != crc {
             return Ok(Seen::Damaged);

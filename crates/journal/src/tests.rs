@@ -236,3 +236,20 @@ fn the_newest_segment_stays_however_old_or_large() {
     retain::pass(journal.shared());
     assert!(append(&mut writer, b"another") > last);
 }
+
+#[test]
+fn no_offset_is_given_twice_though_everything_was_removed_and_nothing_new_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { retain_hours: Some(0), retain_bytes: Some(0), ..small(dir.path()) };
+    let (journal, mut writer) = open(settings.clone());
+    let last = append(&mut writer, b"record");
+    drop((writer, journal));
+    for _ in 0..2 {
+        let (journal, writer) = open(settings.clone());
+        retain::pass(journal.shared());
+        // The spare goes, too: nobody wrote to it.
+        drop((writer, journal));
+    }
+    let (_journal, mut writer) = open(settings);
+    assert!(append(&mut writer, b"another") > last);
+}

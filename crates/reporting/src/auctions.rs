@@ -20,6 +20,8 @@ pub enum Event<'r> {
     Auction {
         /// Where it stands.
         offset: Offset,
+        /// Where the next record does.
+        end: Offset,
         /// Its supply.
         supply: &'r Arc<Supply>,
         /// All of it.
@@ -109,6 +111,7 @@ impl Auctions {
                 // What a later version adds is not for us.
                 Kind::Other(_) => continue,
             }
+            let end = Offset::new(offset.get() + journal::record_bytes(payload.len()) as u64);
             let found = match encoding::supply_at(offset.get(), payload) {
                 Ok(at) if terms.contains_key(&at) => Ok(at),
                 Ok(at) => find(finder, at)?.map(|found| {
@@ -122,7 +125,7 @@ impl Auctions {
                 let terms = terms.get(&at).ok_or(NO_SUPPLY)?;
                 papers.read_auction(payload, time_us, terms, |record| {
                     let supply = &terms.supply;
-                    use_it.take().map(|use_it| use_it(Event::Auction { offset, supply, record }))
+                    use_it.take().map(|use_it| use_it(Event::Auction { offset, end, supply, record }))
                 })
             });
             return Ok(read.unwrap_or_else(|fault| {
@@ -136,7 +139,11 @@ const NO_SUPPLY: Fault = Fault::Malformed("supply");
 
 /// The supply that stands at this offset, or right behind it if that is damaged.
 fn find(finder: &Reader, at: u64) -> Result<Result<Terms, Fault>> {
-    let Some(payload) = finder.record_at(Offset::new(at))? else { return Ok(Err(NO_SUPPLY)) };
+    let payload = finder.record_at(Offset::new(at))?.filter(|payload| Kind::of(payload) == Kind::Supply);
+    let Some(payload) = payload else { return Ok(Err(NO_SUPPLY)) };
     Ok(encoding::read_supply(&payload)
         .and_then(|found| if found.at == at { Ok(found) } else { Err(NO_SUPPLY) }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@
 //! | [`saved`] | keeps the counts over a restart: what was saved, and the journal's tail |
 
 pub mod auctions;
+#[cfg(test)]
+mod held;
 pub mod redis;
 pub mod saved;
 pub mod statistics;

@@ -50,9 +50,13 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Saver {
     path: PathBuf,
+    journal: PathBuf,
     instance: u64,
-    cursor: Cursor,
-    /// By core, what the file holds.
+    /// None: it could not be registered yet.
+    cursor: Option<Cursor>,
+    /// Whether the newer file is worth keeping as the one before.
+    is_whole: bool,
+    /// By core, what the newest whole file holds.
     upto: Vec<u64>,
 }
 
@@ -61,16 +65,18 @@ pub struct Saver {
 pub fn restore(dir: &Path, journal: &Path, instance: u64, cores: usize) -> Result<Restored> {
     let begun = Instant::now();
     let written = journal::cores(journal).with_context(|| format!("cannot list {}", journal.display()))?;
-    let cores = written.last().map_or(0, |last| *last as usize + 1).max(cores);
-    let statistics = Statistics::new(cores);
     let path = dir.join("statistics");
-    let saved = newest(&path, instance);
+    let (is_whole, saved) = newest(&path, instance);
+    let mut saved = saved.unwrap_or_default().cores;
+    let last = written.last().max(saved.keys().last());
+    let cores = last.map_or(0, |last| *last as usize + 1).max(cores);
+    let upto = (0..cores).map(|core| saved.get(&(core as u32)).map_or(0, |core| core.upto)).collect();
+    let statistics = Statistics::new(cores);
     let found = std::thread::scope(|scope| {
         let count = |core: usize, saved: Option<file::SavedCore>| {
             let statistics = &statistics;
             scope.spawn(move || count_core(statistics, journal, core, saved))
         };
-        let mut saved = saved.map(|saved| saved.cores).unwrap_or_default();
         let counting: Vec<_> = (0..cores).map(|core| count(core, saved.remove(&(core as u32)))).collect();
         counting.into_iter().try_fold(Found::default(), |sum, core| {
             let found =
@@ -81,33 +87,32 @@ pub fn restore(dir: &Path, journal: &Path, instance: u64, cores: usize) -> Resul
     let Found { auctions, damaged, unreadable, gaps } = found;
     let ms = begun.elapsed().as_millis() as u64;
     info!(auctions, damaged, unreadable, gaps, ms, "statistics restored");
-    let upto = (0..cores).map(|core| statistics.upto(core)).collect();
-    let mut saver = Saver { path, instance, cursor: cursor(journal)?, upto };
+    let mut saver = Saver { path, journal: journal.to_owned(), instance, cursor: None, is_whole, upto };
     // So that a process killed again and again never has more to read than since its own start.
-    saver.replace(&statistics)?;
+    if let Err(error) = saver.replace(&statistics) {
+        warn!(error = format!("{error:#}"), "statistics not saved, the journal has them");
+    }
     Ok(Restored { statistics, saver, found })
 }
 
-/// The newer of two saved files that can be read and is this journal's.
-fn newest(path: &Path, instance: u64) -> Option<Saved> {
-    [path.to_owned(), before(path)].into_iter().find_map(|path| match fs::read(&path) {
-        Ok(bytes) => match Saved::decode(&bytes) {
-            Some(saved) if saved.instance == instance => Some(saved),
-            Some(_) => {
-                warn!(path = %path.display(), "statistics are another journal's, not used");
-                None
-            }
-            None => {
-                warn!(path = %path.display(), "statistics are damaged, the ones before or the journal serve");
-                None
-            }
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => {
-            warn!(path = %path.display(), %error, "statistics cannot be read");
-            None
-        }
-    })
+/// Of the two saved files the newer one that can be read and is this journal's, and whether it is the newer of both.
+fn newest(path: &Path, instance: u64) -> (bool, Option<Saved>) {
+    match read(path, instance) {
+        Some(saved) => (true, Some(saved)),
+        None => (false, read(&before(path), instance)),
+    }
+}
+
+fn read(path: &Path, instance: u64) -> Option<Saved> {
+    let shown = path.display();
+    match fs::read(path).map(|bytes| Saved::decode(&bytes)) {
+        Ok(Some(saved)) if saved.instance == instance => return Some(saved),
+        Ok(Some(_)) => warn!(path = %shown, "statistics are another journal's, not used"),
+        Ok(None) => warn!(path = %shown, "statistics are damaged, the ones before or the journal serve"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => warn!(path = %shown, %error, "statistics cannot be read"),
+    }
+    None
 }
 
 fn before(path: &Path) -> PathBuf {
@@ -116,10 +121,10 @@ fn before(path: &Path) -> PathBuf {
 
 fn cursor(journal: &Path) -> Result<Cursor> {
     Cursor::open(journal, READER).or_else(|error| {
-        // It only says what may be removed, and is written anew with the next save.
+        // It only says what may be removed, and where it is set next.
+        let begun = Cursor::begin(journal, READER)?;
         warn!(error = format!("{error:#}"), "reader begins anew");
-        fs::remove_file(journal.join("readers").join(READER)).context("cannot remove it")?;
-        Cursor::open(journal, READER)
+        Ok(begun)
     })
 }
 
@@ -147,9 +152,9 @@ fn count_core(
 
 fn count(tally: &Tally, newest: u64, event: &Event<'_>, found: &mut Found) {
     match *event {
-        Event::Auction { offset, supply, record } => {
+        Event::Auction { offset, end, supply, record } => {
             if offset.get() >= newest || offset.get() >= tally.upto(&supply.id) {
-                tally.count(supply, record, offset.get() + 1);
+                tally.count(supply, record, end.get());
                 found.auctions += 1;
             }
         }
@@ -189,21 +194,31 @@ impl Saver {
     }
 
     fn replace(&mut self, statistics: &Statistics) -> Result<()> {
-        let saved = Saved::of(self.instance, statistics);
+        self.write(&Saved::of(self.instance, statistics))
+    }
+
+    fn write(&mut self, saved: &Saved) -> Result<()> {
+        let cursor = match &mut self.cursor {
+            Some(cursor) => cursor,
+            None => self.cursor.insert(cursor(&self.journal)?),
+        };
         let failed = || format!("cannot write {}: check its disk's space and mode", self.path.display());
-        match fs::rename(&self.path, before(&self.path)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(failed);
+        if self.is_whole {
+            match fs::rename(&self.path, before(&self.path)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(failed);
+                }
+                // Not there until the next one is.
+                _ => self.is_whole = false,
             }
-            _ => {}
         }
         journal::replace(&self.path, &saved.encode()).with_context(failed)?;
+        self.is_whole = true;
         // What the file before this one needs is kept.
         for (core, upto) in (0..).zip(&self.upto) {
-            self.cursor.set(core, Offset::new(*upto));
+            cursor.set(core, Offset::new(*upto));
         }
-        self.cursor.save()?;
         self.upto = saved.upto();
-        Ok(())
+        cursor.save()
     }
 }

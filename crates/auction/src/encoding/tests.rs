@@ -103,7 +103,7 @@ impl Held {
 
     fn written(&self, supply: &Supply) -> Vec<u8> {
         self.with(supply, |record| {
-            let mut bytes = vec![0xAB; auction_bytes(record)];
+            let mut bytes = vec![0xAB; auction_bytes(record).unwrap()];
             write_auction(record, 360, &mut bytes);
             bytes
         })

@@ -50,7 +50,7 @@ impl Count {
     /// Whether there may be more to count.
     fn event(&mut self, core: u32, event: &Event<'_>) -> bool {
         let (from, to) = self.times;
-        let Event::Auction { offset, supply, record } = event else {
+        let Event::Auction { end, supply, record, .. } = event else {
             if let Some(trouble) = trouble(core, event) {
                 tell(&trouble);
             }
@@ -58,7 +58,7 @@ impl Count {
         };
         let time_us = record.received_at_us;
         if time_us >= from && to.is_none_or(|to| time_us < to) {
-            self.tally.count(supply, record, offset.get() + 1);
+            self.tally.count(supply, record, end.get());
             self.remember(supply, record);
         }
         to.is_none_or(|to| time_us < to.saturating_add(TIME_SLACK_US))

@@ -94,9 +94,9 @@ fn half_a_record_at_the_end_is_torn_and_a_damaged_end_is_damaged() {
 fn a_cut_at_any_length_leaves_exactly_the_whole_records() {
     let lengths = [0, 1, 20, 8, 60, 100];
     let origin = quick_dir();
-    let (records, _) = two_segments(origin.path(), &lengths);
+    let (records, first) = two_segments(origin.path(), &lengths);
     let last = segments(origin.path()).pop().unwrap();
-    let bytes = fs::read(&last).unwrap();
+    let [earlier, bytes] = [&first, &last].map(|path| fs::read(path).unwrap());
     let base: u64 = last.file_stem().unwrap().to_str().unwrap().parse().unwrap();
     for length in 0..bytes.len() {
         for garbage in [0, 21] {
@@ -119,9 +119,9 @@ fn a_cut_at_any_length_leaves_exactly_the_whole_records() {
             let next = append(&mut writer, 9, b"next");
             assert!(next.get() >= base + (64 << 10));
             drop((writer, journal));
-            for path in segments(origin.path()).into_iter().skip(2) {
-                fs::remove_file(path).unwrap();
-            }
+            segments(origin.path()).iter().for_each(|path| fs::remove_file(path).unwrap());
+            // A start may have given it the offsets of an empty one.
+            fs::write(&first, &earlier).unwrap();
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Starting: who may, who it is, how fast.
 
-use crate::scratch::{append, open, payload, quick_dir, read, segments, small};
-use journal::{Journal, Settings, Unavailable};
+use crate::scratch::{Owned, append, drain, open, payload, quick_dir, read, segments, small};
+use journal::{Begin, Journal, Offset, Reader, Settings, Unavailable};
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 #[test]
 fn two_processes_never_share_a_directory() {
@@ -36,6 +38,54 @@ fn a_start_without_records_leaves_no_file_behind() {
 }
 
 #[test]
+fn starts_that_are_killed_before_a_record_leave_neither_files_nor_gaps() {
+    let mut dir = quick_dir();
+    let (mut records, mut reached) = (Vec::new(), Vec::new());
+    for round in 0..40 {
+        let (journal, mut writer) = open(small(dir.path()));
+        if round % 13 == 5 {
+            let offset = append(&mut writer, round, b"record");
+            assert!(Some(&offset) > reached.last(), "an offset that was given out comes again");
+            records.push(offset);
+        }
+        reached.push(writer.position());
+        let copy = killed(dir.path(), 1);
+        drop((writer, journal));
+        dir = copy;
+    }
+    drop(open(small(dir.path())));
+    assert!(segments(dir.path()).len() <= 2 * records.len() + 1, "{:?}", segments(dir.path()));
+    for from in reached {
+        let items = drain(&mut Reader::open(dir.path(), 0, Begin::Offset(from)).unwrap());
+        let found: Vec<Offset> = items
+            .into_iter()
+            .map(|item| match item {
+                Owned::Record(offset, ..) => Offset::new(offset),
+                other => panic!("from {from}: {other:?}"),
+            })
+            .collect();
+        let expected: Vec<Offset> = records.iter().copied().filter(|record| *record >= from).collect();
+        assert_eq!(found, expected, "from {from}");
+    }
+}
+
+/// The files as a kill would leave them now: the writers never say where their segments end.
+fn killed(dir: &Path, cores: u32) -> TempDir {
+    let copy = quick_dir();
+    fs::copy(dir.join("instance"), copy.path().join("instance")).unwrap();
+    for core in (0..cores).map(|core| format!("core-{core}")) {
+        fs::create_dir(copy.path().join(&core)).unwrap();
+        for entry in fs::read_dir(dir.join(&core)).unwrap() {
+            let entry = entry.unwrap();
+            let copied = fs::copy(entry.path(), copy.path().join(&core).join(entry.file_name()));
+            // The background goes on meanwhile.
+            assert!(copied.is_ok() || !entry.path().exists(), "{copied:?}");
+        }
+    }
+    copy
+}
+
+#[test]
 fn a_clean_end_leaves_no_room_in_the_files() {
     let dir = quick_dir();
     let (journal, mut writer) = open(small(dir.path()));
@@ -53,21 +103,8 @@ fn fewer_cores_than_before_are_recovered_and_read_all_the_same() {
     for writer in &mut writers {
         append(writer, 1, b"record");
     }
-    // As if killed: the writers never say where their segments end.
-    for writer in writers {
-        std::mem::forget(writer);
-    }
-    // The forgotten writers keep the lock, so the files go to another directory.
-    let copy = quick_dir();
-    drop(journal);
-    for core in 0..3 {
-        let core = format!("core-{core}");
-        fs::create_dir(copy.path().join(&core)).unwrap();
-        for entry in fs::read_dir(dir.path().join(&core)).unwrap() {
-            let entry = entry.unwrap();
-            fs::copy(entry.path(), copy.path().join(&core).join(entry.file_name())).unwrap();
-        }
-    }
+    let copy = killed(dir.path(), 3);
+    drop((writers, journal));
     let (journal, writer) = open(small(copy.path()));
     assert_eq!(journal.recovery().torn.len(), 3);
     assert_eq!(journal::cores(copy.path()).unwrap(), [0, 1, 2]);

@@ -12,7 +12,7 @@ const MAGIC: [u8; 8] = *b"bourse.t";
 const VERSION: u32 = 1;
 
 /// What was counted, by core.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Saved {
     pub(super) instance: u64,
     pub(super) cores: BTreeMap<u32, SavedCore>,

@@ -6,6 +6,7 @@ use auction::{
     clear, invite,
 };
 use std::net::Ipv4Addr;
+use std::sync::atomic::AtomicBool;
 
 fn supply(id: &str, bidders: &[&str]) -> Arc<Supply> {
     let us = Country::from_code("US").unwrap();
@@ -105,4 +106,62 @@ fn a_million_sums_of_one_micro_do_not_drift() {
     (0..1_000_000).for_each(|_| count(&tally, &s, "US", Some(("a", 100_001)), Answer::NoBid));
     let report = statistics.report();
     assert_eq!(report["s"].bidders["a"].revenue.to_string(), "100001.00");
+}
+
+#[test]
+fn a_reader_never_sees_half_an_auction() {
+    const N: u64 = 60_000;
+    /// What the first `n` auctions come to, whose number is each one's price: 8 bytes of journal each.
+    fn check(n: u64, upto: u64, totals: &SupplyTotals) {
+        assert_eq!(upto, 8 * n, "the offset is that of exactly {n} auctions");
+        assert_eq!(totals.reqs_per_country.values().sum::<u64>(), n);
+        let sum = |of: fn(&BidderTotals) -> u64| totals.bidders.values().map(of).sum::<u64>();
+        assert_eq!(sum(|bidder| bidder.wins), n);
+        assert_eq!(sum(|bidder| bidder.revenue.micros()), n * (n + 1) / 2);
+        assert_eq!(sum(|bidder| bidder.no_bids), 2 * (n / 2));
+        assert_eq!(sum(|bidder| bidder.timeouts), 2 * n.div_ceil(2));
+    }
+    let statistics = Statistics::new(1);
+    let id = Id::new("s").unwrap();
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let (mut last, mut reads) = (0, 0);
+                while !ends.load(Ordering::Relaxed) {
+                    let Some(counted) = statistics.counted(0).next() else { continue };
+                    check(counted.totals.total_reqs, counted.upto, &counted.totals);
+                    let (mark, totals) = statistics.supply(&id);
+                    check(totals.total_reqs, mark, &totals);
+                    assert!(last <= counted.upto && counted.upto <= mark, "it never goes back");
+                    (last, reads) = (mark, reads + 1);
+                }
+                assert!(reads > 0);
+            });
+        }
+        let _end = Ends(&ends);
+        let tally = statistics.tally(0);
+        // A supply that changes takes its counts to another block, under the readers' eyes.
+        let supplies = [&["a", "b", "c"][..], &["c", "b", "a"], &["b", "a", "c"]];
+        let changes: Vec<_> = supplies.iter().map(|bidders| supply("s", bidders)).collect();
+        for n in 1..=N {
+            let supply = &changes[(n / 1_000) as usize % 3];
+            let (winner, country) =
+                (["a", "b", "c"][n as usize % 3], ["US", "GB", "ZW", "DE"][n as usize % 4]);
+            let others = if n.is_multiple_of(2) { Answer::NoBid } else { Answer::Timeout };
+            count(&tally, supply, country, Some((winner, n)), others);
+        }
+    });
+    let (mark, totals) = statistics.supply(&id);
+    assert_eq!(totals.total_reqs, N);
+    check(N, mark, &totals);
+}
+
+/// Says the end when dropped, so that readers learn of a failure, too.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
