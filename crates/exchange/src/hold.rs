@@ -12,6 +12,7 @@ use auction::{Answers, AuctionId, Chance, Clearing, Id, NoSale, Opportunity, Rec
 use catalogue::{Live, Snapshot};
 use journal::{Journal, Offset, Synced, Unavailable};
 use reporting::redis::Others;
+use reporting::scrub::Damage;
 use reporting::{Statistics, SupplyTotals, Tally};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -38,16 +39,18 @@ pub struct Exchange {
     pub statistics: Arc<Statistics>,
     /// Where auctions are recorded; None: nowhere.
     pub journal: Option<Arc<Journal>>,
-    /// Ranges of the journal that readers found damaged, and whole records that they could not read.
-    pub journal_damaged: AtomicU64,
+    /// How many damaged or unreadable places of it the start came to.
+    pub damaged_at_start: u64,
+    /// Where it was found damaged since.
+    pub damage: Arc<Damage>,
     /// With an auction's number, its random stream.
     pub seed: u64,
     /// Whether every auction is logged.
     pub log_auctions: bool,
     /// The zero of all times.
     pub started_at: Instant,
-    /// The same moment by the calendar, in microseconds since 1970 (UTC).
-    pub started_at_us: u64,
+    /// The same moment by the calendar as it is now, in microseconds since 1970 (UTC).
+    pub started_at_us: AtomicU64,
     /// The next auction's number.
     pub next: AtomicU64,
 }
@@ -56,6 +59,18 @@ impl Exchange {
     /// How many auctions were held.
     pub fn auctions(&self) -> u64 {
         self.next.load(Ordering::Relaxed)
+    }
+
+    /// Places where the journal is damaged or cannot be read, as far as known.
+    pub fn damaged(&self) -> u64 {
+        // Whoever looked since has seen the same places.
+        self.damage.places().max(self.damaged_at_start)
+    }
+
+    /// Follows the calendar, which may be set, and goes on while a machine sleeps; to be called once in a while.
+    pub fn follow_calendar(&self) {
+        let zero_us = unix_us(SystemTime::now()).saturating_sub(self.started_at.elapsed().as_micros() as u64);
+        self.started_at_us.store(zero_us, Ordering::Relaxed);
     }
 
     /// What every supply has done, with the bidders it lists now.
@@ -198,7 +213,7 @@ impl Desk {
 
         let record = Record {
             id,
-            received_at_us: exchange.started_at_us + since_start_us,
+            received_at_us: exchange.started_at_us.load(Ordering::Relaxed) + since_start_us,
             catalogue_revision: snapshot.revision(),
             opportunity,
             supply,

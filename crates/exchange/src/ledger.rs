@@ -2,6 +2,7 @@
 //!
 //! * Start: the journal is opened and recovered, the statistics are brought to where it ends.
 //! * While serving: statistics are saved every five seconds, and pushed to Redis if there is one.
+//! * Once a day all of the journal is read, slowly, to know of damage before somebody needs what is lost.
 //! * End: both once more, after the last answer. Whatever fails then, the journal has it.
 
 use crate::callout::Simulated;
@@ -15,10 +16,13 @@ use catalogue::Live;
 use futures_util::FutureExt;
 use journal::{Journal, Writer};
 use reporting::redis::{Others, Pusher, Standing};
+use reporting::scrub::{Damage, scrub};
 use reporting::{Found, Restored, Saver, Statistics};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::AtomicU64;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Thread;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -26,6 +30,8 @@ use tracing::warn;
 
 /// How much of the journal a start has to read at most.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// How often all of the journal is looked at for damage, the first time at the start.
+const SCRUB_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// How long an end waits for Redis.
 const LAST_PUSH_MAX: Duration = Duration::from_secs(2);
 
@@ -37,6 +43,7 @@ pub struct Ledger {
     statistics: Arc<Statistics>,
     saver: Option<SharedSaver>,
     found: Found,
+    damage: Arc<Damage>,
     standing: Arc<Standing>,
     pusher: Option<Pusher>,
     workers: usize,
@@ -54,6 +61,7 @@ impl Ledger {
             statistics: Arc::new(Statistics::new(config.workers)),
             saver: None,
             found: Found::default(),
+            damage: Arc::default(),
             standing: Arc::default(),
             pusher: None,
             workers: config.workers,
@@ -95,22 +103,68 @@ impl Ledger {
             callout: Simulated { clock: config.clock },
             statistics: Arc::clone(&self.statistics),
             journal: self.journal.clone(),
-            journal_damaged: AtomicU64::new(self.found.damaged + self.found.unreadable),
+            damaged_at_start: self.found.damaged + self.found.unreadable,
+            damage: Arc::clone(&self.damage),
             seed: self.seed,
             log_auctions: config.log.auctions,
             started_at: Instant::now(),
-            started_at_us: unix_us(SystemTime::now()),
+            started_at_us: AtomicU64::new(unix_us(SystemTime::now())),
             next: AtomicU64::new(0),
         }
     }
 
     /// Keeps the ledger in the background from now on.
-    pub fn keep(self) -> Keeping {
+    pub fn keep(self, config: &Config) -> Result<Keeping> {
+        let scrubbing = match &config.journal {
+            Some(settings) => Some(Scrubbing::start(settings.dir.clone(), self.damage)?),
+            None => None,
+        };
         let (stop_pushing, stopped) = oneshot::channel::<()>();
         let pushing = self.pusher.map(|pusher| tokio::spawn(pusher.run(stopped.map(drop))));
         let (saver, statistics) = (self.saver, self.statistics);
         let saving = saver.clone().map(|saver| tokio::spawn(save_often(saver, Arc::clone(&statistics))));
-        Keeping { saver, statistics, saving, pushing, stop_pushing }
+        Ok(Keeping { saver, statistics, saving, pushing, stop_pushing, _scrubbing: scrubbing })
+    }
+}
+
+/// A thread that looks for damage, until dropped.
+struct Scrubbing {
+    thread: Thread,
+    stop: Arc<AtomicBool>,
+}
+
+impl Scrubbing {
+    fn start(journal: PathBuf, damage: Arc<Damage>) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let rest = move |time: Duration| {
+            let until = Instant::now() + time;
+            while !told.load(Ordering::Acquire) && Instant::now() < until {
+                std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+            }
+            !told.load(Ordering::Acquire)
+        };
+        let look = move || loop {
+            if let Err(error) = scrub(&journal, &damage, &rest) {
+                warn!(error = format!("{error:#}"), "the journal could not be looked at for damage");
+            }
+            if damage.places() > 0 {
+                let places = damage.places();
+                warn!(places, "the journal is damaged, `bourse journal verify` shows where");
+            }
+            if !rest(SCRUB_EVERY) {
+                break;
+            }
+        };
+        let thread = std::thread::Builder::new().name("journal-scrub".to_owned()).spawn(look);
+        Ok(Self { thread: thread.context("cannot start a thread")?.thread().clone(), stop })
+    }
+}
+
+impl Drop for Scrubbing {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
@@ -121,6 +175,7 @@ pub struct Keeping {
     saving: Option<JoinHandle<()>>,
     pushing: Option<JoinHandle<()>>,
     stop_pushing: oneshot::Sender<()>,
+    _scrubbing: Option<Scrubbing>,
 }
 
 impl Keeping {

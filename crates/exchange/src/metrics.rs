@@ -184,8 +184,8 @@ impl Scrape {
         counter(to, "journal_segments_removed", help, status.segments_removed)?;
         let help = "the same, before a reader had come to them";
         counter(to, "journal_segments_removed_unread", help, status.segments_removed_unread)?;
-        let help = "places of the journal found damaged or unreadable";
-        counter(to, "journal_damaged", help, exchange.journal_damaged.load(Ordering::Relaxed))
+        let help = "places of the journal found damaged or unreadable, by the start or by the daily look at all of it";
+        counter(to, "journal_damaged", help, exchange.damaged())
     }
 }
 

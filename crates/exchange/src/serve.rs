@@ -51,7 +51,8 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
     let mut watching =
         tokio::spawn(async move { catalogue::watch(opened.database, opened.schema, opened.live).await });
     let aging = tokio::spawn(age_limiter(Arc::clone(&site)));
-    let keeping = ledger.keep();
+    let following = tokio::spawn(follow_calendar(Arc::clone(&site)));
+    let keeping = ledger.keep(config)?;
     tokio::select! {
         () = signals.next() => info!("draining"),
         ended = &mut watching => warn!(?ended, "the catalogue is watched no more, draining"),
@@ -59,6 +60,7 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
     site.lifecycle.drain(Instant::now() + config.http.drain_timeout);
     watching.abort();
     aging.abort();
+    following.abort();
     let joined = tokio::task::spawn_blocking(move || join(cores));
     tokio::select! {
         ended = joined => ended.context("the cores could not be awaited")??,
@@ -165,6 +167,14 @@ async fn age_limiter(site: Arc<Site>) {
         ticks.tick().await;
         let now_us = site.exchange.started_at.elapsed().as_micros() as u64;
         (0..per_tick).for_each(|turn| limiter.sweep(tick * per_tick + turn, now_us));
+    }
+}
+
+async fn follow_calendar(site: Arc<Site>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        site.exchange.follow_calendar();
     }
 }
 

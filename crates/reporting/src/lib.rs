@@ -5,6 +5,7 @@
 //! | [`auctions`] | reads auctions back from one core's journal |
 //! | [`statistics`] | counts them while they are held |
 //! | [`redis`] | adds them up over all instances |
+//! | [`scrub`] | looks for damage before somebody needs what is lost |
 //! | [`saved`] | keeps the counts over a restart: what was saved, and the journal's tail |
 
 pub mod auctions;
@@ -12,6 +13,7 @@ pub mod auctions;
 mod held;
 pub mod redis;
 pub mod saved;
+pub mod scrub;
 pub mod statistics;
 
 pub use auctions::{Auctions, Event};

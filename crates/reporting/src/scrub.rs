@@ -52,7 +52,7 @@ pub fn scrub(journal: &Path, damage: &Damage, mut rest: impl FnMut(Duration) -> 
         let mut auctions = Auctions::open(journal, segment.core, Begin::Offset(segment.base))?;
         let mut at = segment.base.get();
         while end.is_none_or(|end| auctions.offset() < *end)
-            && auctions.next(|event| note(damage, segment.core, event))?.is_some()
+            && auctions.next(|event| note(damage, segment.core, &event))?.is_some()
         {
             bytes += auctions.offset().get() - at;
             at = auctions.offset().get();
@@ -66,10 +66,39 @@ pub fn scrub(journal: &Path, damage: &Damage, mut rest: impl FnMut(Duration) -> 
     Ok(())
 }
 
-fn note(damage: &Damage, core: u32, event: Event<'_>) {
-    match event {
+fn note(damage: &Damage, core: u32, event: &Event<'_>) {
+    match *event {
         Event::Damaged { from, .. } => damage.note(core, from),
         Event::Unreadable { offset, .. } => damage.note(core, offset),
         Event::Auction { .. } | Event::Gap { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::held::{Held, Process, quick_dir, supplies};
+
+    #[test]
+    fn a_damaged_place_is_found_and_counts_once_however_often_it_is_looked_at() {
+        let dir = quick_dir();
+        let supplies = supplies();
+        let mut process = Process::start(dir.path(), 1);
+        (0..2_000).for_each(|number| process.hold(0, &Held::any(&supplies, number)));
+        drop(process);
+        let (journal, damage) = (dir.path().join("journal"), Damage::default());
+        let segments = journal::list(&journal).unwrap();
+        scrub(&journal, &damage, |_| true).unwrap();
+        assert_eq!((damage.places(), segments.is_empty()), (0, false));
+        for segment in &segments {
+            let mut bytes = std::fs::read(&segment.path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&segment.path, bytes).unwrap();
+        }
+        for _ in 0..2 {
+            scrub(&journal, &damage, |_| true).unwrap();
+            assert_eq!(damage.places(), segments.len() as u64);
+        }
     }
 }
