@@ -124,7 +124,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// The desk of this core, on whose runtime this must be called; each core has one.
+    /// The desk of this core; each core has one.
     pub fn new(exchange: &Arc<Exchange>, core: usize, recorder: Option<Recorder>, sync_first: bool) -> Self {
         Self {
             synced: recorder.as_ref().filter(|_| sync_first).map(Recorder::synced),
@@ -134,6 +134,13 @@ impl Desk {
             tally: exchange.statistics.tally(core),
             snapshot: RefCell::new(Rc::new(OwnPointer(exchange.catalogue.snapshot()))),
             papers: RefCell::default(),
+        }
+    }
+
+    /// Finds the instances that this one shares a limit with, if they can be found at once.
+    pub async fn meet(&self) {
+        if let Some(asker) = &self.asker {
+            asker.meet().await;
         }
     }
 

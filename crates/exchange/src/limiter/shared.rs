@@ -4,15 +4,17 @@
 //!   passes, wherever they come in.
 //! * Fast: an address that was refused is remembered until its time, and not asked for again; so is one that has had its
 //!   requests here.
-//! * Outage: Redis that answers not in time, or not at all, is left alone for [`REST`], and then asked by one request to
-//!   see whether it is back; meanwhile the local limiter decides, or everybody passes, or nobody. In a cluster that goes
-//!   for each part of the keys by itself.
+//! * Outage: Redis that answers not in time, or not at all, is left alone, and asked in the background whether it is
+//!   back, so that no other request waits for it; meanwhile the local limiter decides, or everybody passes, or nobody.
+//!   In a cluster that goes for each part of the keys by itself.
 //! * Keys: `limit:` and the address that counts, in hexadecimal; gone when the window has passed.
 
 use super::{Address, Limit, Limiter, Verdict};
-use ::redis::{RedisResult, Script};
+use ::redis::{RedisResult, Script, cmd};
+use futures_util::future::join_all;
 use reporting::redis::{Endpoint, Link};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -23,6 +25,13 @@ use tracing::{info, warn};
 
 /// How long Redis is left alone after it did not answer.
 const REST: Duration = Duration::from_millis(200);
+/// So often in a row it is asked on one connection: that may be silent for ever, as of a host that lost its power, and a
+/// cluster may have given the keys to another node meanwhile.
+const RESTS_PER_CONNECTION: u32 = 5;
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// How long a start waits for Redis.
+const MEET_MAX: Duration = Duration::from_millis(500);
 /// An outage is over when Redis has answered everybody for so long.
 const BACK_AFTER: Duration = Duration::from_secs(2);
 /// Parts of a cluster's keys: each is some 256 slots, and belongs to one node most of the time.
@@ -106,22 +115,38 @@ impl Shared {
 pub struct Asker {
     shared: Arc<Shared>,
     link: RefCell<Option<Link>>,
-    is_connecting: Cell<bool>,
-    /// Until when each part of the keys is left alone.
-    resting: [Cell<Option<Instant>>; PARTS],
+    /// The parts of the keys that Redis did not answer for.
+    troubled: RefCell<BTreeMap<usize, Trouble>>,
+    is_mending: Cell<bool>,
+}
+
+/// What is known of a part of the keys that Redis did not answer for.
+#[derive(Debug)]
+struct Trouble {
+    /// A key of that part, to ask for.
+    key: String,
+    /// Whether it is left alone. If not, it is only known that an answer takes longer than some request had time for.
+    is_away: bool,
 }
 
 impl Asker {
-    /// Asks for one core, on whose runtime this must be called.
+    /// Asks for one core.
     pub fn new(shared: &Arc<Shared>) -> Rc<Self> {
-        let asker = Rc::new(Self {
+        Rc::new(Self {
             shared: Arc::clone(shared),
             link: RefCell::default(),
-            is_connecting: Cell::new(false),
-            resting: [const { Cell::new(None) }; PARTS],
-        });
-        asker.connect();
-        asker
+            troubled: RefCell::default(),
+            is_mending: Cell::new(false),
+        })
+    }
+
+    /// Connects on this core's runtime, so that the limit is exact from the first request. Redis that is not there is
+    /// looked for in the background.
+    pub async fn meet(self: &Rc<Self>) {
+        let _ = tokio::time::timeout(MEET_MAX, self.connect()).await;
+        if self.link().is_none() {
+            self.mend();
+        }
     }
 
     /// Whether a request of `ip` at `now_us`, which may wait until `deadline`, may go on. None: Redis is away, and then
@@ -159,37 +184,29 @@ impl Asker {
 
     /// 0, or how long to wait; None: Redis did not say.
     async fn ask(self: &Rc<Self>, limit: Limit, ip: IpAddr, deadline: Instant) -> Option<u64> {
-        let link = self.link.borrow().clone()?;
+        let link = self.link()?;
         let key = key(ip);
-        let resting = &self.resting[if link.is_cluster() { part(&key) } else { 0 }];
-        let now = Instant::now();
-        if resting.get().is_some_and(|until| now < until) {
+        let part = if link.is_cluster() { part(&key) } else { 0 };
+        if self.troubled.borrow().get(&part).is_some_and(|trouble| trouble.is_away) {
             return None;
         }
-        if resting.get().is_some() {
-            // This request looks whether Redis is back; the others do not wait for what it finds.
-            resting.set(Some(now + REST));
-        }
+        let now = Instant::now();
         let until = deadline.min(now + self.shared.timeout);
         match tokio::time::timeout_at(until.into(), self.call(link, &key, limit)).await {
             Ok(Ok(wait_us)) => {
-                resting.set(None);
                 self.shared.note_answer();
                 Some(wait_us)
             }
             Ok(Err(error)) => {
-                resting.set(Some(Instant::now() + REST));
                 if error.is_unrecoverable_error() {
                     self.link.take();
-                    self.connect();
                 }
+                self.note_trouble(part, key, true);
                 None
             }
             Err(_) => {
-                // A request that had little time says nothing about Redis.
-                if now + self.shared.timeout <= until {
-                    resting.set(Some(Instant::now() + REST));
-                }
+                // A request that had little time says little about Redis.
+                self.note_trouble(part, key, now + self.shared.timeout <= until);
                 None
             }
         }
@@ -200,26 +217,69 @@ impl Asker {
         call.arg(limit.requests).arg(limit.window_us).invoke_async(&mut link).await
     }
 
-    /// Connects in the background, for as long as it takes.
-    fn connect(self: &Rc<Self>) {
-        if self.is_connecting.replace(true) {
+    fn link(&self) -> Option<Link> {
+        self.link.borrow().clone()
+    }
+
+    async fn connect(&self) {
+        let connecting = self.shared.endpoint.connect(self.shared.timeout);
+        if let Ok(Ok(link)) = tokio::time::timeout(CONNECT_MAX, connecting).await {
+            self.link.replace(Some(link));
+        }
+    }
+
+    fn note_trouble(self: &Rc<Self>, part: usize, key: String, is_away: bool) {
+        let mut troubled = self.troubled.borrow_mut();
+        troubled.entry(part).or_insert(Trouble { key, is_away: false }).is_away |= is_away;
+        drop(troubled);
+        self.mend();
+    }
+
+    /// Looks for Redis in the background until it answers for every part of the keys.
+    fn mend(self: &Rc<Self>) {
+        if self.is_mending.replace(true) {
             return;
         }
         let asker = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let timeout = asker.shared.timeout;
-            while asker.link.borrow().is_none() {
-                let connecting = asker.shared.endpoint.connect(timeout);
-                match tokio::time::timeout(Duration::from_secs(2), connecting).await {
-                    Ok(Ok(link)) => {
-                        asker.resting.iter().for_each(|part| part.set(None));
-                        *asker.link.borrow_mut() = Some(link);
-                    }
-                    _ => tokio::time::sleep(REST).await,
+            if asker.link().is_some() && asker.troubled.borrow().values().any(|trouble| trouble.is_away) {
+                tokio::time::sleep(REST).await;
+            }
+            for turn in 1.. {
+                if asker.link().is_none() || turn % RESTS_PER_CONNECTION == 0 {
+                    asker.connect().await;
+                }
+                if asker.is_mended().await {
+                    break;
+                }
+                tokio::time::sleep(REST).await;
+            }
+            asker.is_mending.set(false);
+        });
+    }
+
+    /// Asks for every part in trouble; whether none is left.
+    async fn is_mended(&self) -> bool {
+        let Some(link) = self.link() else { return false };
+        let ask_for =
+            |(part, trouble): (&usize, &Trouble)| self.ask_for(link.clone(), *part, trouble.key.clone());
+        let asked: Vec<_> = self.troubled.borrow().iter().map(ask_for).collect();
+        join_all(asked).await;
+        self.link.borrow().is_some() && self.troubled.borrow().is_empty()
+    }
+
+    async fn ask_for(&self, mut link: Link, part: usize, key: String) {
+        let mut exists = cmd("EXISTS");
+        let asked = exists.arg(key).query_async::<()>(&mut link);
+        match tokio::time::timeout(self.shared.timeout, asked).await {
+            Ok(Ok(())) => _ = self.troubled.borrow_mut().remove(&part),
+            Ok(Err(error)) if error.is_unrecoverable_error() => _ = self.link.take(),
+            _ => {
+                if let Some(trouble) = self.troubled.borrow_mut().get_mut(&part) {
+                    trouble.is_away = true;
                 }
             }
-            asker.is_connecting.set(false);
-        });
+        }
     }
 }
 
