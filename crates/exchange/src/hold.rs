@@ -139,7 +139,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// The desk of this core, on whose runtime this must be called; each core has one.
+    /// The desk of this core; each core has one.
     pub fn new(exchange: &Arc<Exchange>, core: usize, recorder: Option<Recorder>, sync_first: bool) -> Self {
         Self {
             synced: recorder.as_ref().filter(|_| sync_first).map(Recorder::synced),
@@ -157,10 +157,10 @@ impl Desk {
         self.recorder.iter().for_each(|recorder| recorder.borrow_mut().rest());
     }
 
-    /// Returns when this desk is as able as it will be.
-    pub async fn prepared(&self) {
+    /// Finds the instances that this one shares a limit with, if they can be found at once.
+    pub async fn meet(&self) {
         if let Some(asker) = &self.asker {
-            asker.connected().await;
+            asker.meet().await;
         }
     }
 

@@ -117,8 +117,8 @@ impl Limiter {
         self.lock((hash >> 54) as usize).limited(&self.limit, address, hash, self.clock_us(now_us))
     }
 
-    /// Remembers that somebody else refused this address: it is [`Limiter::limited`] for so long. Without room for
-    /// another address it is not remembered.
+    /// Remembers that somebody else refused this address: it is [`Limiter::limited`] for so long, and what passed here
+    /// counts on. Without room for another address it is not remembered.
     pub fn refuse(&self, ip: IpAddr, now_us: u64, retry_after_us: u64) {
         let address = Address::of(ip);
         let hash = self.hasher.hash_one(address);
@@ -262,8 +262,9 @@ impl Table {
         let now_us = self.no_earlier(now_us);
         if let Ok(slot) = self.slot(limit, address, hash, now_us, rehash) {
             slot[0] = address.prefix;
-            // As if it had passed so often that long ago.
-            slot[1..].fill(stamp(until_us.saturating_sub(limit.window_us), address.v4));
+            // As if it had passed so often by then.
+            let then = stamp(until_us.saturating_sub(limit.window_us), address.v4);
+            slot[1..].iter_mut().for_each(|stamp| *stamp = then.max(*stamp));
         }
     }
 

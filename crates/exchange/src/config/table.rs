@@ -107,7 +107,7 @@ pub(super) const TABLE: &[Spec] = &[
     ),
     Spec::new(
         "redis.timeout_ms",
-        "50",
+        "100",
         "ms",
         Number(1, 5000),
         "how long a request waits for the shared limit, at most half of tmax",

@@ -80,7 +80,7 @@ pub fn run(
     local.block_on(&runtime, async {
         let core = Rc::new(Core::new(site, core, recorder, pages));
         let listener = TcpListener::from_std(listener).context("listen: the socket is not usable")?;
-        core.desk.prepared().await;
+        core.desk.meet().await;
         // Who waited for it may have given up on another core.
         let _ = listens.send(());
         let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&core)));

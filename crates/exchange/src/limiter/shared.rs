@@ -4,28 +4,37 @@
 //!   passes, wherever they come in.
 //! * Fast: an address that was refused is remembered until its time, and not asked for again; so is one that has had its
 //!   requests here.
-//! * Outage: Redis that answers not in time, or not at all, is left alone until it answers the question, put every 200 ms,
-//!   whether it is back; meanwhile the local limiter decides, or everybody passes, or nobody, and no request waits. In a
-//!   cluster that goes for each part of the keys by itself.
+//! * Outage: Redis that answers not in time, or not at all, is left alone, and asked in the background whether it is
+//!   back, so that no other request waits for it; meanwhile the local limiter decides, or everybody passes, or nobody.
+//!   In a cluster that goes for each part of the keys by itself.
 //! * Keys: `limit:` and the address that counts, in hexadecimal; gone when the window has passed.
 
 use super::{Address, Limit, Limiter, Verdict};
-use ::redis::{RedisResult, Script};
+use ::redis::{RedisResult, Script, cmd};
+use futures_util::future::join_all;
 use reporting::redis::{Endpoint, Link};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 use tracing::{info, warn};
 
-/// Between two questions whether Redis is back.
+/// How long Redis is left alone after it did not answer.
 const REST: Duration = Duration::from_millis(200);
+/// So often in a row it is asked on one connection: that may be silent for ever, as of a host that lost its power, and a
+/// cluster may have given the keys to another node meanwhile.
+const RESTS_PER_CONNECTION: u32 = 5;
+/// For a core to read the answers that have come.
+const GRACE: Duration = Duration::from_millis(2);
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// How long a start waits for Redis.
-const CONNECT_MAX: Duration = Duration::from_secs(1);
+const MEET_MAX: Duration = Duration::from_millis(500);
 /// An outage is over when Redis has answered everybody for so long.
 const BACK_AFTER: Duration = Duration::from_secs(2);
 /// Parts of a cluster's keys: each is some 256 slots, and belongs to one node most of the time.
@@ -109,31 +118,37 @@ impl Shared {
 pub struct Asker {
     shared: Arc<Shared>,
     link: RefCell<Option<Link>>,
-    is_connecting: Cell<bool>,
-    connected: Notify,
-    /// Which parts of the keys are left alone.
-    resting: [Cell<bool>; PARTS],
+    /// The parts of the keys that Redis did not answer for.
+    troubled: RefCell<BTreeMap<usize, Trouble>>,
+    is_mending: Cell<bool>,
+}
+
+/// What is known of a part of the keys that Redis did not answer for.
+#[derive(Debug)]
+struct Trouble {
+    /// A key of that part, to ask for.
+    key: String,
+    /// Whether it is left alone. If not, it is only known that an answer takes longer than some request had time for.
+    is_away: bool,
 }
 
 impl Asker {
-    /// Asks for one core, on whose runtime this must be called.
+    /// Asks for one core.
     pub fn new(shared: &Arc<Shared>) -> Rc<Self> {
-        let asker = Rc::new(Self {
+        Rc::new(Self {
             shared: Arc::clone(shared),
             link: RefCell::default(),
-            is_connecting: Cell::new(false),
-            connected: Notify::new(),
-            resting: [const { Cell::new(false) }; PARTS],
-        });
-        asker.connect();
-        asker
+            troubled: RefCell::default(),
+            is_mending: Cell::new(false),
+        })
     }
 
-    /// Returns when Redis can be asked, or is not there soon: before the first request, which would fall back.
-    pub async fn connected(&self) {
-        let connected = self.connected.notified();
-        if self.link.borrow().is_none() {
-            let _ = tokio::time::timeout(CONNECT_MAX, connected).await;
+    /// Connects on this core's runtime, so that the limit is exact from the first request. Redis that is not there is
+    /// looked for in the background.
+    pub async fn meet(self: &Rc<Self>) {
+        let _ = tokio::time::timeout(MEET_MAX, self.connect()).await;
+        if self.link().is_none() {
+            self.mend();
         }
     }
 
@@ -172,48 +187,38 @@ impl Asker {
 
     /// 0, or how long to wait; None: Redis did not say.
     async fn ask(self: &Rc<Self>, limit: Limit, ip: IpAddr, deadline: Instant) -> Option<u64> {
-        let link = self.link.borrow().clone()?;
+        let link = self.link()?;
         let key = key(ip);
         let part = if link.is_cluster() { part(&key) } else { 0 };
-        if self.resting[part].get() {
+        if self.troubled.borrow().get(&part).is_some_and(|trouble| trouble.is_away) {
             return None;
         }
         let now = Instant::now();
         let until = deadline.min(now + self.shared.timeout);
-        match tokio::time::timeout_at(until.into(), self.call(link, &key, limit)).await {
+        let mut call = pin!(self.call(link, &key, limit));
+        let mut called = tokio::time::timeout_at(until.into(), call.as_mut()).await;
+        if called.is_err() {
+            // A busy core may have been late itself, and the answer be there.
+            called = tokio::time::timeout(GRACE, call).await;
+        }
+        match called {
             Ok(Ok(wait_us)) => {
                 self.shared.note_answer();
-                return Some(wait_us);
+                Some(wait_us)
             }
-            Ok(Err(error)) if error.is_unrecoverable_error() => {
-                self.link.take();
-                self.connect();
-            }
-            Ok(Err(_)) => self.leave_alone(part, key),
-            // A request that had little time says nothing about Redis.
-            Err(_) if now + self.shared.timeout > until => {}
-            Err(_) => self.leave_alone(part, key),
-        }
-        None
-    }
-
-    /// Until Redis answers again for a key of this part.
-    fn leave_alone(self: &Rc<Self>, part: usize, key: String) {
-        if self.resting[part].replace(true) {
-            return;
-        }
-        let asker = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            // Set free also by a new connection.
-            while asker.resting[part].get() {
-                tokio::time::sleep(REST).await;
-                let Some(mut link) = asker.link.borrow().clone() else { continue };
-                let is_there = ::redis::cmd("EXISTS").arg(&key).query_async::<()>(&mut link).await;
-                if is_there.is_ok() {
-                    asker.resting[part].set(false);
+            Ok(Err(error)) => {
+                if error.is_unrecoverable_error() {
+                    self.link.take();
                 }
+                self.note_trouble(part, key, true);
+                None
             }
-        });
+            Err(_) => {
+                // A request that had little time says little about Redis.
+                self.note_trouble(part, key, now + self.shared.timeout <= until);
+                None
+            }
+        }
     }
 
     async fn call(&self, mut link: Link, key: &str, limit: Limit) -> RedisResult<u64> {
@@ -221,27 +226,69 @@ impl Asker {
         call.arg(limit.requests).arg(limit.window_us).invoke_async(&mut link).await
     }
 
-    /// Connects in the background, for as long as it takes.
-    fn connect(self: &Rc<Self>) {
-        if self.is_connecting.replace(true) {
+    fn link(&self) -> Option<Link> {
+        self.link.borrow().clone()
+    }
+
+    async fn connect(&self) {
+        let connecting = self.shared.endpoint.connect(self.shared.timeout);
+        if let Ok(Ok(link)) = tokio::time::timeout(CONNECT_MAX, connecting).await {
+            self.link.replace(Some(link));
+        }
+    }
+
+    fn note_trouble(self: &Rc<Self>, part: usize, key: String, is_away: bool) {
+        let mut troubled = self.troubled.borrow_mut();
+        troubled.entry(part).or_insert(Trouble { key, is_away: false }).is_away |= is_away;
+        drop(troubled);
+        self.mend();
+    }
+
+    /// Looks for Redis in the background until it answers for every part of the keys.
+    fn mend(self: &Rc<Self>) {
+        if self.is_mending.replace(true) {
             return;
         }
         let asker = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let timeout = asker.shared.timeout;
-            while asker.link.borrow().is_none() {
-                let connecting = asker.shared.endpoint.connect(timeout);
-                match tokio::time::timeout(Duration::from_secs(2), connecting).await {
-                    Ok(Ok(link)) => {
-                        asker.resting.iter().for_each(|part| part.set(false));
-                        *asker.link.borrow_mut() = Some(link);
-                        asker.connected.notify_waiters();
-                    }
-                    _ => tokio::time::sleep(REST).await,
+            if asker.link().is_some() && asker.troubled.borrow().values().any(|trouble| trouble.is_away) {
+                tokio::time::sleep(REST).await;
+            }
+            for turn in 1.. {
+                if asker.link().is_none() || turn % RESTS_PER_CONNECTION == 0 {
+                    asker.connect().await;
+                }
+                if asker.is_mended().await {
+                    break;
+                }
+                tokio::time::sleep(REST).await;
+            }
+            asker.is_mending.set(false);
+        });
+    }
+
+    /// Asks for every part in trouble; whether none is left.
+    async fn is_mended(&self) -> bool {
+        let Some(link) = self.link() else { return false };
+        let ask_for =
+            |(part, trouble): (&usize, &Trouble)| self.ask_for(link.clone(), *part, trouble.key.clone());
+        let asked: Vec<_> = self.troubled.borrow().iter().map(ask_for).collect();
+        join_all(asked).await;
+        self.link.borrow().is_some() && self.troubled.borrow().is_empty()
+    }
+
+    async fn ask_for(&self, mut link: Link, part: usize, key: String) {
+        let mut exists = cmd("EXISTS");
+        let asked = exists.arg(key).query_async::<()>(&mut link);
+        match tokio::time::timeout(self.shared.timeout, asked).await {
+            Ok(Ok(())) => _ = self.troubled.borrow_mut().remove(&part),
+            Ok(Err(error)) if error.is_unrecoverable_error() => _ = self.link.take(),
+            _ => {
+                if let Some(trouble) = self.troubled.borrow_mut().get_mut(&part) {
+                    trouble.is_away = true;
                 }
             }
-            asker.is_connecting.set(false);
-        });
+        }
     }
 }
 

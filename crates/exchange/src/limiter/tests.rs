@@ -99,6 +99,48 @@ fn at_the_bound_a_new_address_is_denied_or_passes_uncounted() {
 }
 
 #[test]
+fn who_was_refused_elsewhere_is_limited_for_as_long_as_was_said_there() {
+    let limiter = limiter(3, 60, 1000, WhenFull::Deny);
+    assert_eq!(limiter.limited(ip(1), 0), None, "nobody has said anything");
+    limiter.refuse(ip(1), 10 * SECOND, 5 * SECOND);
+    for (at_us, expected) in [
+        (10 * SECOND, Some(5 * SECOND)),
+        (12 * SECOND, Some(3 * SECOND)),
+        (15 * SECOND - 1, Some(1)),
+        (15 * SECOND, None),
+    ] {
+        assert_eq!(limiter.limited(ip(1), at_us), expected, "at {at_us} µs");
+    }
+    assert_eq!(limiter.limited(ip(2), 15 * SECOND), None, "nor is anybody else");
+    // Nobody can be told to wait for longer than a window.
+    limiter.refuse(ip(3), 20 * SECOND, 1000 * SECOND);
+    assert_eq!(limiter.limited(ip(3), 20 * SECOND), Some(60 * SECOND));
+}
+
+#[test]
+fn what_passed_here_counts_on_after_a_refusal_elsewhere() {
+    let limiter = limiter(3, 60, 1000, WhenFull::Deny);
+    let admit = |at_s| limiter.admit(ip(1), at_s * SECOND);
+    assert_eq!((admit(50), admit(55)), (Verdict::Admitted, Verdict::Admitted));
+    // One has passed elsewhere, at 0 s.
+    limiter.refuse(ip(1), 58 * SECOND, 2 * SECOND);
+    assert_eq!(admit(59), Verdict::Limited { retry_after_us: SECOND });
+    assert_eq!(admit(60), Verdict::Admitted);
+    assert_eq!(admit(61), Verdict::Limited { retry_after_us: 49 * SECOND });
+}
+
+#[test]
+fn a_refusal_elsewhere_takes_nobodys_room() {
+    let limiter = limiter(3, 60, SHARDS, WhenFull::Deny);
+    (0..100_000).for_each(|n| _ = limiter.admit(ip(n), 0));
+    let (known, full) = (limiter.addresses(), limiter.full());
+    (0..100_000).for_each(|n| limiter.refuse(ip(n), SECOND, 30 * SECOND));
+    assert_eq!((limiter.addresses(), limiter.full()), (known, full));
+    let limited = (0..100_000).filter(|&n| limiter.limited(ip(n), SECOND) == Some(30 * SECOND));
+    assert_eq!(limited.count(), known, "who is known has been told, nobody else");
+}
+
+#[test]
 fn an_address_takes_at_most_64_bytes_and_leaves_nothing() {
     let limiter = limiter(3, 60, 10_000_000, WhenFull::Deny);
     let bytes = |limiter: &Limiter| -> usize {
@@ -116,31 +158,56 @@ fn an_address_takes_at_most_64_bytes_and_leaves_nothing() {
     assert_eq!((limiter.addresses(), bytes(&limiter)), (0, size_of_val(&*limiter.shards)));
 }
 
+/// What can be asked of a limiter.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    Admit,
+    Limited,
+    /// Refused elsewhere for so many seconds.
+    Refuse(u64),
+}
+
+fn any_ask() -> impl Strategy<Value = Ask> {
+    prop_oneof![4 => Just(Ask::Admit), 2 => Just(Ask::Limited), 1 => (0u64..80).prop_map(Ask::Refuse)]
+}
+
 proptest! {
-    /// Against a list of every admitted time per address.
+    /// Against a list of when each admitted request of an address counts no more. Who was refused elsewhere has had all
+    /// of them, and they count at least until the time told.
     #[test]
     fn every_verdict_is_the_one_of_the_obvious_list(
         requests in 1u32..5,
-        asks in proptest::collection::vec((0u32..40, 0u64..20), 1..400),
+        asks in proptest::collection::vec((0u32..40, 0u64..20, any_ask()), 1..400),
         sweeps in proptest::collection::vec(0usize..400, 0..10),
     ) {
         let limiter = limiter(requests, 60, 1_000_000, WhenFull::Deny);
         let mut oracle: HashMap<u32, Vec<u64>> = HashMap::new();
         let mut now = 0;
-        for (i, (address, later_s)) in asks.into_iter().enumerate() {
+        for (i, (address, later_s, ask)) in asks.into_iter().enumerate() {
             now += later_s * SECOND;
             if sweeps.contains(&i) {
                 (0..Limiter::SWEEP_TURNS).for_each(|turn| limiter.sweep(turn, now));
             }
-            let passed = oracle.entry(address).or_default();
-            passed.retain(|&at| at + 60 * SECOND > now);
-            let expected = if passed.len() < requests as usize {
-                passed.push(now);
-                Verdict::Admitted
-            } else {
-                Verdict::Limited { retry_after_us: passed[0] + 60 * SECOND - now }
-            };
-            prop_assert_eq!(limiter.admit(ip(address), now), expected);
+            let counted = oracle.entry(address).or_default();
+            counted.retain(|&until| until > now);
+            let wait = (counted.len() >= requests as usize).then(|| counted[0] - now);
+            match ask {
+                Ask::Admit => {
+                    let expected = wait
+                        .map_or(Verdict::Admitted, |retry_after_us| Verdict::Limited { retry_after_us });
+                    if wait.is_none() {
+                        counted.push(now + 60 * SECOND);
+                    }
+                    prop_assert_eq!(limiter.admit(ip(address), now), expected);
+                }
+                Ask::Limited => prop_assert_eq!(limiter.limited(ip(address), now), wait),
+                Ask::Refuse(told_s) => {
+                    counted.resize(requests as usize, 0);
+                    counted.iter_mut().for_each(|until| *until = (*until).max(now + told_s.min(60) * SECOND));
+                    counted.sort_unstable();
+                    limiter.refuse(ip(address), now, told_s * SECOND);
+                }
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The contract, checked from outside: every test starts the real program on port 0 and talks to it as a client does.
 //!
-//! * One module per door; `server`, `client`, `catalogues` and `database` are what they share.
+//! * One module per door; `server`, `client`, `catalogues`, `database`, `redis`, `nginx`, `fleet` and `ledger` are what
+//!   they share.
 //! * A test waits for a condition, never for a time; [`server::eventually`] is the only place that waits.
 //! * What a test measures by the clock it measures alone: see [`server::Quiet`].
 
@@ -15,16 +16,24 @@ mod client;
 mod clock;
 mod database;
 mod docs;
+mod fleet;
 mod http_bounds;
 mod http_framing;
+mod instances;
 mod journal_commands;
 mod journal_damage;
+mod ledger;
 mod lifecycle;
 mod limiter;
+mod nginx;
 mod outage;
 mod pages;
+mod programs;
+mod redis;
 mod repeat;
 mod schema;
 mod server;
 mod settings;
+mod shared_limit;
+mod shared_stat;
 mod stat;

@@ -2,6 +2,7 @@
 
 use crate::catalogues;
 use crate::client::{Answer, Connection, JSON};
+use crate::programs;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -32,6 +33,14 @@ fn within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
         thread::sleep(Duration::from_millis(2));
     }
     true
+}
+
+/// How often a test repeats itself: `few` times, or for as long as `cargo xtask chaos` says.
+pub(crate) fn rounds(few: usize) -> impl Iterator<Item = usize> {
+    let seconds = std::env::var("BOURSE_TEST_CHAOS_SECONDS").ok();
+    let until =
+        seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds.parse().expect("seconds")));
+    (0..).take_while(move |round| until.map_or(*round < few, |until| Instant::now() < until))
 }
 
 /// How many homes there are; -1 while somebody has the machine alone.
@@ -304,9 +313,19 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
+    /// The number of this name on /metrics.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let page = self.get("/metrics");
+        let value = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} on {}", page.text())).parse().expect("a number")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill").success());
+        programs::signal(self.pid(), name);
     }
 
     /// How it ended; waits for it.

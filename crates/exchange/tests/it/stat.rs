@@ -1,25 +1,12 @@
 //! GET /stat: exact, complete, and never behind what was answered.
 
 use crate::catalogues::constant;
-use crate::client::{bid_body, micros};
+use crate::client::bid_body;
+use crate::ledger::Ledger;
 use crate::server::{AtEnd, Home, Server};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-
-fn members(raw: &str) -> BTreeMap<String, Box<RawValue>> {
-    serde_json::from_str(raw).expect("an object")
-}
-
-/// A bidder's revenue in micros, from the text of /stat.
-fn revenues(server: &Server, supply: &str) -> BTreeMap<String, u64> {
-    let stat = server.get("/stat");
-    let bidders = members(members(members(stat.text())[supply].get())["bidders"].get());
-    let revenue = |bidder: &RawValue| micros(members(bidder.get())["total_revenue"].get());
-    bidders.iter().map(|(id, bidder)| (id.clone(), revenue(bidder))).collect()
-}
 
 #[test]
 fn a_supply_appears_with_its_first_request_and_has_this_shape() {
@@ -71,28 +58,17 @@ fn sums_are_exact_under_concurrency() {
     let server = Home::empty().with(&catalogue).serve_with(&["--workers", "2"]);
     let client = || {
         let mut connection = server.connect();
-        let mut own: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        for _ in 0..EACH {
-            if let Some((winner, price)) = connection.bid(bid_body("supply1", "192.0.2.1")).sale() {
-                let (wins, revenue) = own.entry(winner).or_default();
-                (*wins, *revenue) = (*wins + 1, *revenue + price);
-            }
-        }
-        own
+        let mut told = Ledger::default();
+        (0..EACH).for_each(|_| told.note(&connection.bid(bid_body("supply1", "192.0.2.1"))));
+        told
     };
-    let mut expected: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut told = Ledger::default();
     thread::scope(|scope| {
         let clients: Vec<_> = (0..8).map(|_| scope.spawn(client)).collect();
-        for (winner, (wins, revenue)) in clients.into_iter().flat_map(|client| client.join().unwrap()) {
-            let sum = expected.entry(winner).or_default();
-            (sum.0, sum.1) = (sum.0 + wins, sum.1 + revenue);
-        }
+        clients.into_iter().for_each(|client| told.add(client.join().unwrap()));
     });
-    let stat = server.json("/stat");
-    assert_eq!(stat["supply1"]["total_reqs"], 8 * EACH);
-    let wins = |id: &String| stat["supply1"]["bidders"][id]["wins"].as_u64().unwrap();
-    let counted = revenues(&server, "supply1").into_iter().map(|(id, sum)| (id.clone(), (wins(&id), sum)));
-    assert_eq!(counted.collect::<BTreeMap<_, _>>(), expected);
+    assert_eq!(told.requests, 8 * EACH as u64);
+    assert_eq!(Ledger::of_stat(&server.get("/stat"), "supply1"), told);
 }
 
 #[test]
