@@ -210,12 +210,12 @@ impl Asker {
                 if error.is_unrecoverable_error() {
                     self.link.take();
                 }
-                self.note_trouble(part, key, true);
+                self.note_trouble(part, &key, true);
                 None
             }
             Err(_) => {
                 // A request that had little time says little about Redis.
-                self.note_trouble(part, key, now + self.shared.timeout <= until);
+                self.note_trouble(part, &key, now + self.shared.timeout <= until);
                 None
             }
         }
@@ -231,15 +231,17 @@ impl Asker {
     }
 
     async fn connect(&self) {
-        let connecting = self.shared.endpoint.connect(self.shared.timeout);
+        // Longer than anybody here waits: what is late is for us to judge.
+        let connecting = self.shared.endpoint.connect(self.shared.timeout * 2 + GRACE);
         if let Ok(Ok(link)) = tokio::time::timeout(CONNECT_MAX, connecting).await {
             self.link.replace(Some(link));
         }
     }
 
-    fn note_trouble(self: &Rc<Self>, part: usize, key: String, is_away: bool) {
+    fn note_trouble(self: &Rc<Self>, part: usize, key: &str, is_away: bool) {
         let mut troubled = self.troubled.borrow_mut();
-        troubled.entry(part).or_insert(Trouble { key, is_away: false }).is_away |= is_away;
+        let new = || Trouble { key: key.to_owned(), is_away: false };
+        troubled.entry(part).or_insert_with(new).is_away |= is_away;
         drop(troubled);
         self.mend();
     }
