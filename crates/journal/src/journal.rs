@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use tracing::{info, warn};
 
@@ -96,17 +96,16 @@ impl Journal {
             let core_dir = core_dir(&dir, core);
             let floor = recover(&core_dir, core, instance, &mut recovery)?;
             if core < settings.cores {
-                lanes.push(Arc::new(Lane::new(core, core_dir, format::key(instance, core), floor)));
+                let key = format::key(instance, core);
+                lanes.push(Arc::new(Lane::new(core, core_dir, key, floor)));
             }
         }
-        let ahead_bytes = settings.ahead_bytes;
         let shared = Arc::new(Shared {
             settings,
             instance,
             lanes,
             disk: Disk::new(),
             room_bell: Bell::default(),
-            ahead_bytes: AtomicU64::new(ahead_bytes),
             stop: AtomicBool::new(false),
             counts: Counts::default(),
             lock,

@@ -3,6 +3,7 @@
 use crate::files::now_us;
 use crate::format::Header;
 use crate::map::Map;
+use crate::room::Pace;
 use crate::segment::Segment;
 use crate::shared::{Bell, Shared};
 use crate::{Offset, locked};
@@ -30,6 +31,12 @@ pub(crate) struct Lane {
     pub(crate) key: u32,
     /// Taken by the writer when it turns the page.
     pub(crate) spare: Mutex<Option<(Arc<Segment>, Map)>>,
+    /// How much is prepared before the writer now.
+    pub(crate) ahead_bytes: AtomicU64,
+    /// The most that the writer has asked for at once and not found.
+    pub(crate) wanted_bytes: AtomicU64,
+    /// How fast it has been.
+    pub(crate) pace: Mutex<Pace>,
     /// Records since the start.
     pub(crate) records: AtomicU64,
     /// Every record below is on disk, but for what `unsynced` says.
@@ -60,6 +67,9 @@ impl Lane {
             dir,
             key,
             spare: Mutex::default(),
+            ahead_bytes: AtomicU64::new(0),
+            wanted_bytes: AtomicU64::new(0),
+            pace: Mutex::default(),
             records: AtomicU64::new(0),
             durable: AtomicU64::new(floor),
             sync_bell: Bell::default(),
@@ -68,6 +78,10 @@ impl Lane {
             unsynced: Mutex::default(),
             trouble: AtomicU8::new(Trouble::None as u8),
         }
+    }
+
+    pub(crate) fn ahead(&self) -> u64 {
+        self.ahead_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
@@ -98,7 +112,7 @@ impl Lane {
             instance: shared.instance,
             created_at_us: now_us(),
         };
-        let segment = Segment::create(&self.dir, &header, shared.ahead(), &shared.disk)?;
+        let segment = Segment::create(&self.dir, &header, self.ahead(), &shared.disk)?;
         let map = Map::new(&segment.file, header.span as usize).inspect_err(|_| {
             // Without a mapping the file is of no use, and its name is needed again.
             let _ = std::fs::remove_file(&segment.path);

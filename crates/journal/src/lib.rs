@@ -91,7 +91,7 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// How old a segment gets before a record begins the next.
     pub segment_age_s: u64,
-    /// How much is written with zeros before the writer: what one burst may take.
+    /// How much is written with zeros before the writer at most: what one burst may take.
     pub ahead_bytes: u64,
     /// When segments take more, the oldest are removed, read or not.
     pub retain_bytes: Option<u64>,

@@ -1,20 +1,29 @@
 //! Keeps room ready before the writers, in a thread of its own: a slow sync must not keep a writer from room.
 //!
-//! * The segment at hand has `ahead_bytes` of zeros beyond what is written, less where there is little space, and a
-//!   spare one waits.
+//! * The segment at hand has zeros beyond what is written, as many as the writer takes in half a second, and a spare one
+//!   waits. They are at least a mebibyte and at most `ahead_bytes`, less where there is little space.
 //! * A full disk ends that, is logged once, and is tried again until there is space.
 //! * Segments that are old are marked, so that the writer leaves them with its next record.
 
 use crate::lane::{Lane, Trouble};
+use crate::locked;
 use crate::retain;
+use crate::segment::Segment;
 use crate::shared::Shared;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tracing::{error, info};
 
 /// Between looks when nobody rings.
 const EVERY: Duration = Duration::from_millis(100);
+/// Prepared for a writer that has little to write.
+const AHEAD_BYTES_USUAL: u64 = 1 << 20;
+/// Over a shorter time a burst looks faster than it is.
+const PACE_US_MIN: u64 = 20_000;
+/// How long a fast writer is remembered.
+const FADE_US: u64 = 30_000_000;
 /// Prepared even where there is hardly any space.
 const AHEAD_BYTES_MIN: u64 = 16 << 10;
 /// Readers come on and segments age without ringing.
@@ -68,10 +77,10 @@ pub(crate) fn keep(shared: &Shared, lane: &Lane) {
 
 /// Returns whether a new segment was made.
 fn prepare(shared: &Shared, lane: &Lane) -> io::Result<bool> {
-    shared.ahead_bytes.store(ahead_bytes(shared, lane), Ordering::Relaxed);
+    lane.ahead_bytes.store(ahead_bytes(shared, lane), Ordering::Relaxed);
     let extend = || {
         // The one at hand first: it is needed first.
-        lane.segments().iter().try_for_each(|segment| segment.prepare(shared.ahead(), &shared.disk))
+        lane.segments().iter().try_for_each(|segment| segment.prepare(lane.ahead(), &shared.disk))
     };
     extend()?;
     let fresh = lane.make_spare(shared)?;
@@ -81,11 +90,48 @@ fn prepare(shared: &Shared, lane: &Lane) -> io::Result<bool> {
     Ok(fresh)
 }
 
-/// What is set, or where the disk has little space a part of it: all of it together would fill the disk with zeros.
+/// As much as the writer takes in half a second, or has asked for; at most what is set, or where the disk has little
+/// space a part of it: all of it together would fill the disk with zeros.
 fn ahead_bytes(shared: &Shared, lane: &Lane) -> u64 {
-    let Ok(disk) = rustix::fs::statvfs(&lane.dir) else { return shared.settings.ahead_bytes };
+    let paced = locked(&lane.pace).bytes_per_s(&lane.segments()) / 2;
+    // What is asked for together goes with the segment's own bytes.
+    let wanted = lane.wanted_bytes.load(Ordering::Relaxed) + 2 * AHEAD_BYTES_MIN;
+    let needed =
+        paced.max(AHEAD_BYTES_USUAL).max(wanted).next_multiple_of(4096).min(shared.settings.ahead_bytes);
+    let Ok(disk) = rustix::fs::statvfs(&lane.dir) else { return needed };
     let part = disk.f_bavail.saturating_mul(disk.f_frsize) / (16 * shared.lanes.len() as u64);
-    (part & !(AHEAD_BYTES_MIN - 1)).clamp(AHEAD_BYTES_MIN, shared.settings.ahead_bytes)
+    needed.min((part & !(AHEAD_BYTES_MIN - 1)).max(AHEAD_BYTES_MIN))
+}
+
+/// How fast a writer has been.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    seen: Option<(Instant, u64, u64)>,
+    bytes_per_s: u64,
+}
+
+impl Pace {
+    /// How fast it is, or was a while ago: a pause does not make the next burst wait for room.
+    fn bytes_per_s(&mut self, segments: &[Arc<Segment>]) -> u64 {
+        let at_hand = segments.iter().rev().find(|segment| !segment.is_empty());
+        let (now, base, written) = match at_hand {
+            Some(segment) => (Instant::now(), segment.base, segment.written()),
+            None => return self.bytes_per_s,
+        };
+        let Some((seen, base_seen, written_seen)) = self.seen else {
+            self.seen = Some((now, base, written));
+            return self.bytes_per_s;
+        };
+        let us = now.duration_since(seen).as_micros() as u64;
+        if us < PACE_US_MIN {
+            return self.bytes_per_s;
+        }
+        self.seen = Some((now, base, written));
+        let bytes = if base == base_seen { written - written_seen } else { written };
+        let faded = self.bytes_per_s - self.bytes_per_s * us.min(FADE_US) / FADE_US;
+        self.bytes_per_s = faded.max(bytes * 1_000_000 / us);
+        self.bytes_per_s
+    }
 }
 
 fn age(shared: &Shared, lane: &Lane) {

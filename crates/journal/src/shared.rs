@@ -4,7 +4,7 @@ use crate::Settings;
 use crate::disk::Disk;
 use crate::lane::Lane;
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -17,18 +17,10 @@ pub(crate) struct Shared {
     pub(crate) disk: Disk,
     /// Wakes the thread that prepares room.
     pub(crate) room_bell: Bell,
-    /// How much is prepared before a writer now: less than the setting where the disk has little space.
-    pub(crate) ahead_bytes: AtomicU64,
     pub(crate) stop: AtomicBool,
     pub(crate) counts: Counts,
     /// The directory is ours until the last writer is gone.
     pub(crate) lock: File,
-}
-
-impl Shared {
-    pub(crate) fn ahead(&self) -> u64 {
-        self.ahead_bytes.load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for Shared {

@@ -99,7 +99,7 @@ impl Room<'_> {
         *self.records += 1;
         self.lane.records.store(*self.records, Ordering::Relaxed);
         if self.page.at >= self.page.look_at {
-            self.page.look(self.shared);
+            self.page.look(self.shared, self.lane);
         }
         Ok(offset)
     }
@@ -145,6 +145,9 @@ impl Writer {
         payload_bytes: usize,
         write: impl FnOnce(&mut [u8]),
     ) -> Result<Offset, Unavailable> {
+        if payload_bytes > PAYLOAD_BYTES_MAX {
+            return Err(Unavailable::TooLong);
+        }
         self.room(stride(payload_bytes))?.append_with(time_us, payload_bytes, write)
     }
 
@@ -186,7 +189,7 @@ impl Writer {
     #[cold]
     fn make_room(&mut self, needed: usize) -> Result<(), Unavailable> {
         if let Some(page) = &mut self.page {
-            page.look(&self.shared);
+            page.look(&self.shared, &self.lane);
             if page.takes(needed) {
                 return Ok(());
             }
@@ -194,17 +197,22 @@ impl Writer {
             let mut spare = locked(&self.lane.spare);
             if page.segment.failed() || spare.is_some() {
                 page.end(self.lane.key);
-                self.page = spare.take().map(|(segment, map)| Page::new(segment, map, &self.shared));
+                self.page =
+                    spare.take().map(|(segment, map)| Page::new(segment, map, &self.shared, &self.lane));
             }
         } else {
             let spare = locked(&self.lane.spare).take();
-            self.page = spare.map(|(segment, map)| Page::new(segment, map, &self.shared));
+            self.page = spare.map(|(segment, map)| Page::new(segment, map, &self.shared, &self.lane));
         }
         self.shared.room_bell.ring();
         match &self.page {
             Some(page) if page.fits(needed) && !page.segment.failed() => Ok(()),
             _ if self.lane.trouble() == Trouble::Sync => Err(Unavailable::SyncFailed),
-            _ => Err(Unavailable::NoRoom),
+            _ => {
+                self.lane.wanted_bytes.fetch_max(needed as u64, Ordering::Relaxed);
+                self.shared.room_bell.ring();
+                Err(Unavailable::NoRoom)
+            }
         }
     }
 }
@@ -219,10 +227,10 @@ impl Drop for Writer {
 }
 
 impl Page {
-    fn new(segment: Arc<Segment>, map: Map, shared: &Shared) -> Self {
+    fn new(segment: Arc<Segment>, map: Map, shared: &Shared, lane: &Lane) -> Self {
         let at = segment.written() as usize;
         let mut page = Self { segment, map, at, room: 0, look_at: 0, time_us: 0 };
-        page.look(shared);
+        page.look(shared, lane);
         page
     }
 
@@ -260,9 +268,9 @@ impl Page {
 
     /// Sees what room was prepared, rings when it runs low, and lets go of pages that are written.
     #[cold]
-    fn look(&mut self, shared: &Shared) {
+    fn look(&mut self, shared: &Shared, lane: &Lane) {
         let ready = self.segment.ready() as usize;
-        let ahead = shared.ahead() as usize;
+        let ahead = lane.ahead() as usize;
         self.room = ready.saturating_sub(END_BYTES);
         self.map.forget(self.at);
         self.look_at = if ready as u64 == self.segment.span {
