@@ -3,10 +3,9 @@
 
 use crate::catalogues::constants;
 use crate::client::{Connection, bid_body};
-use crate::fleet::{Crowd, Fleet, patient_bid, shared};
-use crate::nginx::Nginx;
+use crate::fleet::{Fleet, patient_bid, shared};
 use crate::redis::{Cluster, Redis};
-use crate::server::{Home, Quiet, Server, eventually, rounds};
+use crate::server::{Home, Quiet, Server, eventually};
 use exchange::limiter::{Limit, Limiter, Verdict, WhenFull};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -27,33 +26,6 @@ fn started(home: Home, redis_url: &str, settings: &[(&str, &str)]) -> Server {
 /// An address for each number.
 fn address(n: usize) -> String {
     Ipv4Addr::from_bits((10 << 24) + n as u32).to_string()
-}
-
-/// In each round another address, of which a thousand requests come at once through nginx.
-fn of_a_thousand_3_pass(redis_url: &str) {
-    let fleet = Fleet::start(redis_url, &[]);
-    let nginx = Nginx::before(&fleet.addresses());
-    let mut crowd = Crowd::of(1000, nginx.address);
-    for round in rounds(5) {
-        let answers = crowd.bid(&patient_bid(&address(round)));
-        let refused = answers.iter().filter(|answer| answer.status == 429).count();
-        let passed = answers.iter().filter(|answer| [200, 400].contains(&answer.status)).count();
-        assert_eq!((passed, refused), (3, 997), "round {round}");
-    }
-    for instance in &fleet.instances {
-        assert!(instance.metric("bourse_bids_total{outcome=\"rate_limited\"}") > 0.0, "each was asked");
-        assert_eq!(instance.metric("bourse_limiter_fallbacks_total"), 0.0, "Redis decided everything");
-    }
-}
-
-#[test]
-fn of_1000_simultaneous_requests_to_three_instances_exactly_3_pass() {
-    of_a_thousand_3_pass(&Redis::start().url());
-}
-
-#[test]
-fn of_1000_simultaneous_requests_exactly_3_pass_with_a_cluster() {
-    of_a_thousand_3_pass(&Cluster::start(0).urls());
 }
 
 #[test]
