@@ -10,7 +10,7 @@ use crate::retain;
 use crate::shared::Shared;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tracing::{error, info};
 
 /// Between looks when nobody rings.
@@ -23,7 +23,8 @@ const RETAIN_EVERY: Duration = Duration::from_secs(10);
 /// The thread: prepares, ages and retains until told to stop.
 pub(crate) fn run(shared: &Shared) {
     shared.room_bell.hang();
-    let mut retain_at = Instant::now();
+    let started = Instant::now();
+    let mut retain_at = started;
     let mut settled = 0;
     while !shared.stop.load(Ordering::Acquire) {
         for lane in &shared.lanes {
@@ -33,7 +34,10 @@ pub(crate) fn run(shared: &Shared) {
         if now != settled || Instant::now() >= retain_at {
             settled = now;
             retain_at = Instant::now() + RETAIN_EVERY;
-            retain::pass(shared);
+            // Readers that just started come to what they need.
+            let is_patient = started.elapsed() < retain::PATIENCE;
+            let needed_before = SystemTime::now().checked_sub(retain::PATIENCE).filter(|_| !is_patient);
+            retain::pass(shared, needed_before);
         }
         shared.room_bell.wait(EVERY);
     }

@@ -175,7 +175,7 @@ fn by_age_only_what_every_reader_has_read_is_removed() {
     {
         slow.set(0, Offset::new(read_to));
         slow.save().unwrap();
-        retain::pass(journal.shared());
+        retain::pass(journal.shared(), Some(SystemTime::now()));
         assert_eq!(left(), oldest, "read to {read_to}");
     }
     let status = journal.status();
@@ -195,7 +195,11 @@ fn by_size_the_oldest_go_and_a_reader_that_was_not_there_yet_finds_a_gap() {
     let lengths: u64 = lengths.iter().skip(1).map(|one| one.path.metadata().unwrap().len()).sum();
     // With the new spare at least one is too many.
     let (journal, _writer) = open(Settings { retain_bytes: Some(lengths), ..settings });
-    retain::pass(journal.shared());
+    for patient in [None, SystemTime::now().checked_sub(HOUR * 5)] {
+        retain::pass(journal.shared(), patient);
+        assert_eq!(journal.status().segments_removed, 0, "the reader is waited for");
+    }
+    retain::pass(journal.shared(), Some(SystemTime::now()));
     let left = crate::files::segments(&dir.path().join("core-0")).unwrap();
     assert!(left[0].base > bases[0]);
     let status = journal.status();
@@ -218,7 +222,7 @@ fn the_newest_segment_stays_however_old_or_large() {
     let last = append(&mut writer, b"record");
     drop((writer, journal));
     let (journal, mut writer) = open(settings);
-    retain::pass(journal.shared());
+    retain::pass(journal.shared(), Some(SystemTime::now()));
     assert!(append(&mut writer, b"another") > last);
 }
 
@@ -231,7 +235,7 @@ fn no_offset_is_given_twice_though_everything_was_removed_and_nothing_new_came()
     drop((writer, journal));
     for _ in 0..2 {
         let (journal, writer) = open(settings.clone());
-        retain::pass(journal.shared());
+        retain::pass(journal.shared(), Some(SystemTime::now()));
         // The spare goes, too: nobody wrote to it.
         drop((writer, journal));
     }
