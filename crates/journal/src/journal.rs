@@ -142,7 +142,7 @@ impl Journal {
             .iter()
             .map(|lane| CoreStatus {
                 core: lane.core,
-                available: lane.trouble() != Trouble::Sync && lane.has_room(shared.settings.segment_bytes),
+                available: lane.trouble() != Trouble::Sync && lane.has_room(shared),
                 records: lane.records.load(Ordering::Relaxed),
                 end: lane.end(),
                 synced: Offset::new(lane.durable.load(Ordering::Acquire)),
@@ -159,7 +159,7 @@ impl Journal {
     }
 
     #[cfg(test)]
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 }

@@ -1,7 +1,7 @@
 //! What a core's writer and the background threads share.
 
 use crate::files::now_us;
-use crate::format::Header;
+use crate::format::{END_BYTES, Header};
 use crate::map::Map;
 use crate::segment::Segment;
 use crate::shared::{Bell, Shared};
@@ -30,6 +30,8 @@ pub(crate) struct Lane {
     pub(crate) key: u32,
     /// Taken by the writer when it turns the page.
     pub(crate) spare: Mutex<Option<(Arc<Segment>, Map)>>,
+    /// The most that the writer lacked room for at once.
+    pub(crate) needed_bytes: AtomicU64,
     /// Records since the start.
     pub(crate) records: AtomicU64,
     /// Every record below is on disk, but for what `unsynced` says.
@@ -60,6 +62,7 @@ impl Lane {
             dir,
             key,
             spare: Mutex::default(),
+            needed_bytes: AtomicU64::new(0),
             records: AtomicU64::new(0),
             durable: AtomicU64::new(floor),
             sync_bell: Bell::default(),
@@ -98,7 +101,7 @@ impl Lane {
             instance: shared.instance,
             created_at_us: now_us(),
         };
-        let segment = Segment::create(&self.dir, &header, shared.ahead(), &shared.disk)?;
+        let segment = Segment::create(&self.dir, &header, self.ahead(shared), &shared.disk)?;
         let map = Map::new(&segment.file, header.span as usize).inspect_err(|_| {
             // Without a mapping the file is of no use, and its name is needed again.
             let _ = std::fs::remove_file(&segment.path);
@@ -107,6 +110,12 @@ impl Lane {
         locked(&self.live).segments.push(Arc::clone(&segment));
         *locked(&self.spare) = Some((segment, map));
         Ok(true)
+    }
+
+    /// How much is prepared before the writer now.
+    pub(crate) fn ahead(&self, shared: &Shared) -> u64 {
+        let needed = self.needed_bytes.load(Ordering::Relaxed) + END_BYTES as u64;
+        shared.ahead().max(needed)
     }
 
     /// Takes away the spare, which nothing was written to.
@@ -158,8 +167,8 @@ impl Lane {
     }
 
     /// Whether the next records have their place.
-    pub(crate) fn has_room(&self, segment_bytes: u64) -> bool {
-        let enough = (64 << 10).min(segment_bytes / 16);
+    pub(crate) fn has_room(&self, shared: &Shared) -> bool {
+        let enough = (64 << 10).min(shared.ahead() / 4);
         locked(&self.spare).is_some()
             || self.segments().last().is_some_and(|segment| {
                 !segment.failed() && !segment.ended() && segment.ready() - segment.written() > enough

@@ -10,11 +10,14 @@ use crate::retain;
 use crate::shared::Shared;
 use std::io;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{error, info};
 
 /// Between looks when nobody rings.
 const EVERY: Duration = Duration::from_millis(100);
+/// Between attempts on a disk that refuses.
+const RETRY: Duration = Duration::from_millis(5);
 /// Prepared even where there is hardly any space.
 const AHEAD_BYTES_MIN: u64 = 16 << 10;
 /// Readers come on and segments age without ringing.
@@ -38,6 +41,10 @@ pub(crate) fn run(shared: &Shared) {
             let is_patient = started.elapsed() < retain::PATIENCE;
             let needed_before = SystemTime::now().checked_sub(retain::PATIENCE).filter(|_| !is_patient);
             retain::pass(shared, needed_before);
+        }
+        if shared.lanes.iter().any(|lane| lane.trouble() != Trouble::None) {
+            // Every refused record rings.
+            thread::sleep(RETRY);
         }
         shared.room_bell.wait(EVERY);
     }
@@ -75,7 +82,7 @@ fn prepare(shared: &Shared, lane: &Lane) -> io::Result<bool> {
     shared.ahead_bytes.store(ahead_bytes(shared, lane), Ordering::Relaxed);
     let extend = || {
         // The one at hand first: it is needed first.
-        lane.segments().iter().try_for_each(|segment| segment.prepare(shared.ahead(), &shared.disk))
+        lane.segments().iter().try_for_each(|segment| segment.prepare(lane.ahead(shared), &shared.disk))
     };
     extend()?;
     let fresh = lane.make_spare(shared)?;

@@ -86,6 +86,23 @@ fn a_failed_sync_is_never_repeated_and_what_it_missed_is_copied() {
 }
 
 #[test]
+fn a_copy_that_fails_leaves_nothing_behind_and_is_no_file_that_is_synced_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut writer) = open(small(dir.path()));
+    let record = append(&mut writer, b"record");
+    journal.shared().disk.refuse_syncs.store(true, Ordering::Release);
+    assert_eq!(wait(&writer, record), Err(Unavailable::SyncFailed));
+    until("refusal", || writer.append(1, b"refused") == Err(Unavailable::SyncFailed));
+    let shared = std::sync::Arc::clone(journal.shared());
+    // The end tries once more, too.
+    drop((writer, journal));
+    let names = crate::files::names(&dir.path().join("core-0")).unwrap();
+    assert!(names.iter().all(|name| name.ends_with(".seg")), "{names:?}");
+    assert_eq!(shared.disk.synced_again.load(Ordering::Relaxed), 0);
+    assert_eq!(payloads(dir.path())[0], b"record");
+}
+
+#[test]
 fn a_disk_that_takes_nothing_costs_no_record_and_is_left_behind() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut writer) = open(small(dir.path()));

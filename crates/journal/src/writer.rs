@@ -180,14 +180,13 @@ impl Writer {
             if page.takes(needed) {
                 return Ok(());
             }
-            // Turned even where this segment may still grow: room that is there beats room that may come.
-            let mut spare = locked(&self.lane.spare);
-            if page.segment.failed() || spare.is_some() {
-                page.end(self.lane.key);
-                self.page = spare.take().map(|(segment, map)| Page::new(segment, map, &self.shared));
-            }
-        } else {
-            let spare = locked(&self.lane.spare).take();
+        }
+        self.lane.needed_bytes.fetch_max(needed as u64, Ordering::Relaxed);
+        // Turned even where this segment may still grow: room that is there beats room that may come.
+        let spare = locked(&self.lane.spare).take_if(|(segment, _)| segment.has_room(needed));
+        let failed = self.page.as_ref().is_some_and(|page| page.segment.failed());
+        if failed || spare.is_some() {
+            self.page.iter_mut().for_each(|page| page.end(self.lane.key));
             self.page = spare.map(|(segment, map)| Page::new(segment, map, &self.shared));
         }
         self.shared.room_bell.ring();
