@@ -141,7 +141,7 @@ impl Journal {
             .iter()
             .map(|lane| CoreStatus {
                 core: lane.core,
-                available: lane.trouble() != Trouble::Sync && lane.has_room(shared.settings.segment_bytes),
+                available: lane.trouble() != Trouble::Sync && lane.has_room(),
                 records: lane.records.load(Ordering::Relaxed),
                 end: lane.end(),
                 synced: Offset::new(lane.durable.load(Ordering::Acquire)),
@@ -158,7 +158,7 @@ impl Journal {
     }
 
     #[cfg(test)]
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 }

@@ -33,8 +33,8 @@ pub(crate) struct Lane {
     pub(crate) spare: Mutex<Option<(Arc<Segment>, Map)>>,
     /// How much is prepared before the writer now.
     pub(crate) ahead_bytes: AtomicU64,
-    /// The most that the writer has asked for at once and not found.
-    pub(crate) wanted_bytes: AtomicU64,
+    /// The most that the writer lacked room for at once.
+    pub(crate) needed_bytes: AtomicU64,
     /// How fast it has been.
     pub(crate) pace: Mutex<Pace>,
     /// Records since the start.
@@ -68,7 +68,7 @@ impl Lane {
             key,
             spare: Mutex::default(),
             ahead_bytes: AtomicU64::new(0),
-            wanted_bytes: AtomicU64::new(0),
+            needed_bytes: AtomicU64::new(0),
             pace: Mutex::default(),
             records: AtomicU64::new(0),
             durable: AtomicU64::new(floor),
@@ -172,8 +172,8 @@ impl Lane {
     }
 
     /// Whether the next records have their place.
-    pub(crate) fn has_room(&self, segment_bytes: u64) -> bool {
-        let enough = (64 << 10).min(segment_bytes / 16);
+    pub(crate) fn has_room(&self) -> bool {
+        let enough = (64 << 10).min(self.ahead() / 4);
         locked(&self.spare).is_some()
             || self.segments().last().is_some_and(|segment| {
                 !segment.failed() && !segment.ended() && segment.ready() - segment.written() > enough

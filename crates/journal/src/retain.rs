@@ -2,7 +2,7 @@
 //!
 //! * By age: older than `retain_hours`, and no registered reader still needs it.
 //! * By size: when all segments together take more than `retain_bytes`, the oldest go first; what a reader
-//!   still needs goes last, and is counted and logged, because that reader will find a gap.
+//!   still needs goes last and not at once, and is counted and logged, because that reader will find a gap.
 //! * The newest segment of a core always stays: it says which offsets were given out. A spare that nobody wrote to is
 //!   not it: it goes with a clean end, and its offsets come again.
 
@@ -29,15 +29,18 @@ struct Candidate {
     needed_by: Option<String>,
 }
 
-/// Brings the directory within its bounds, once.
-pub(crate) fn pass(shared: &Shared) {
-    if let Err(error) = remove(shared) {
+/// How long a reader may need what is over the bound: readers come every few seconds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Brings the directory within its bounds, once. What a reader needs goes only if it was written before `needed_before`.
+pub(crate) fn pass(shared: &Shared, needed_before: Option<SystemTime>) {
+    if let Err(error) = remove(shared, needed_before) {
         let dir = shared.settings.dir.display();
         warn!(%dir, %error, "journal cannot remove old segments");
     }
 }
 
-fn remove(shared: &Shared) -> io::Result<()> {
+fn remove(shared: &Shared, needed_before: Option<SystemTime>) -> io::Result<()> {
     let (mut candidates, mut total) = candidates(shared)?;
     candidates.sort_by_key(|one| (one.needed_by.is_some(), one.changed_at, one.core, one.base));
     let hours = shared.settings.retain_hours;
@@ -45,7 +48,8 @@ fn remove(shared: &Shared) -> io::Result<()> {
     for one in &candidates {
         let aged = oldest.is_some_and(|oldest| one.changed_at < oldest) && one.needed_by.is_none();
         let over = shared.settings.retain_bytes.is_some_and(|bound| total > bound);
-        if !aged && !over {
+        let is_kept = one.needed_by.is_some() && needed_before.is_none_or(|before| one.changed_at >= before);
+        if is_kept || (!aged && !over) {
             continue;
         }
         match fs::remove_file(&one.path) {

@@ -5,6 +5,7 @@
 //! * A full disk ends that, is logged once, and is tried again until there is space.
 //! * Segments that are old are marked, so that the writer leaves them with its next record.
 
+use crate::format::END_BYTES;
 use crate::lane::{Lane, Trouble};
 use crate::locked;
 use crate::retain;
@@ -13,7 +14,8 @@ use crate::shared::Shared;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 use tracing::{error, info};
 
 /// Between looks when nobody rings.
@@ -24,6 +26,8 @@ const AHEAD_BYTES_USUAL: u64 = 1 << 20;
 const PACE_US_MIN: u64 = 20_000;
 /// How long a fast writer is remembered.
 const FADE_US: u64 = 30_000_000;
+/// Between attempts on a disk that refuses.
+const RETRY: Duration = Duration::from_millis(5);
 /// Prepared even where there is hardly any space.
 const AHEAD_BYTES_MIN: u64 = 16 << 10;
 /// Readers come on and segments age without ringing.
@@ -32,7 +36,8 @@ const RETAIN_EVERY: Duration = Duration::from_secs(10);
 /// The thread: prepares, ages and retains until told to stop.
 pub(crate) fn run(shared: &Shared) {
     shared.room_bell.hang();
-    let mut retain_at = Instant::now();
+    let started = Instant::now();
+    let mut retain_at = started;
     let mut settled = 0;
     while !shared.stop.load(Ordering::Acquire) {
         for lane in &shared.lanes {
@@ -42,7 +47,14 @@ pub(crate) fn run(shared: &Shared) {
         if now != settled || Instant::now() >= retain_at {
             settled = now;
             retain_at = Instant::now() + RETAIN_EVERY;
-            retain::pass(shared);
+            // Readers that just started come to what they need.
+            let is_patient = started.elapsed() < retain::PATIENCE;
+            let needed_before = SystemTime::now().checked_sub(retain::PATIENCE).filter(|_| !is_patient);
+            retain::pass(shared, needed_before);
+        }
+        if shared.lanes.iter().any(|lane| lane.trouble() != Trouble::None) {
+            // Every refused record rings.
+            thread::sleep(RETRY);
         }
         shared.room_bell.wait(EVERY);
     }
@@ -94,13 +106,12 @@ fn prepare(shared: &Shared, lane: &Lane) -> io::Result<bool> {
 /// space a part of it: all of it together would fill the disk with zeros.
 fn ahead_bytes(shared: &Shared, lane: &Lane) -> u64 {
     let paced = locked(&lane.pace).bytes_per_s(&lane.segments()) / 2;
-    // What is asked for together goes with the segment's own bytes.
-    let wanted = lane.wanted_bytes.load(Ordering::Relaxed) + 2 * AHEAD_BYTES_MIN;
-    let needed =
-        paced.max(AHEAD_BYTES_USUAL).max(wanted).next_multiple_of(4096).min(shared.settings.ahead_bytes);
-    let Ok(disk) = rustix::fs::statvfs(&lane.dir) else { return needed };
-    let part = disk.f_bavail.saturating_mul(disk.f_frsize) / (16 * shared.lanes.len() as u64);
-    needed.min((part & !(AHEAD_BYTES_MIN - 1)).max(AHEAD_BYTES_MIN))
+    let usual = paced.max(AHEAD_BYTES_USUAL).next_multiple_of(4096).min(shared.settings.ahead_bytes);
+    let bounded = rustix::fs::statvfs(&lane.dir).map_or(usual, |disk| {
+        let part = disk.f_bavail.saturating_mul(disk.f_frsize) / (16 * shared.lanes.len() as u64);
+        usual.min((part & !(AHEAD_BYTES_MIN - 1)).max(AHEAD_BYTES_MIN))
+    });
+    bounded.max(lane.needed_bytes.load(Ordering::Relaxed) + END_BYTES as u64)
 }
 
 /// How fast a writer has been.

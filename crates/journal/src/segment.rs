@@ -29,6 +29,9 @@ const FAILED: u8 = 2;
 /// for it.
 const FIRST_BYTES: u64 = 256 << 10;
 
+/// What a file system gives a file at least.
+const PAGE_BYTES: u64 = 4096;
+
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 #[derive(Debug)]
@@ -83,7 +86,7 @@ impl Segment {
     }
 
     /// Writes zeros until `ahead` bytes beyond what is written are ready. What could be written before an
-    /// error is kept.
+    /// error is kept, to a page or so.
     pub(crate) fn prepare(&self, ahead: u64, disk: &Disk) -> io::Result<()> {
         let _shape = locked(&self.shape);
         if self.ended() || self.failed() {
@@ -91,10 +94,17 @@ impl Segment {
         }
         let until = (self.written() + ahead).min(self.span);
         let mut ready = self.ready();
+        let mut at_once = ZEROS.len() as u64;
         while ready < until {
-            let bytes = (until - ready).min(ZEROS.len() as u64) as usize;
-            disk.write_at(&self.file, &ZEROS[..bytes], ready)?;
-            ready += bytes as u64;
+            let bytes = (until - ready).min(at_once);
+            match disk.write_at(&self.file, &ZEROS[..bytes as usize], ready) {
+                Ok(()) => ready += bytes,
+                // Some of it may have found its place.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull && bytes > PAGE_BYTES => {
+                    at_once = bytes / 2;
+                }
+                Err(error) => return Err(error),
+            }
             self.ready.store(ready, Ordering::Release);
         }
         Ok(())
@@ -117,7 +127,14 @@ impl Segment {
     /// cache, or its checksums will say that it is not.
     pub(crate) fn rescue(&self, disk: &Disk) -> io::Result<()> {
         let fresh = self.path.with_extension("rescue");
-        let copy = File::create(&fresh)?;
+        self.copy(&fresh, disk).inspect_err(|_| {
+            // Half of a file would only take room that is missing, and a file whose sync failed is not synced again.
+            let _ = fs::remove_file(&fresh);
+        })
+    }
+
+    fn copy(&self, fresh: &Path, disk: &Disk) -> io::Result<()> {
+        let copy = File::create(fresh)?;
         let end = self.written() + END_BYTES as u64;
         let mut buffer = vec![0; ZEROS.len()];
         let mut at = 0;
@@ -128,7 +145,7 @@ impl Segment {
             at += bytes as u64;
         }
         disk.sync(&copy)?;
-        fs::rename(&fresh, &self.path)?;
+        fs::rename(fresh, &self.path)?;
         self.path.parent().map_or(Ok(()), sync_dir)
     }
 
@@ -146,6 +163,11 @@ impl Segment {
 
     pub(crate) fn synced(&self) -> u64 {
         self.synced.load(Ordering::Acquire)
+    }
+
+    /// Whether so many more bytes have their place, and the segment's end after them.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.written() + (bytes + END_BYTES) as u64 <= self.ready()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -86,6 +86,23 @@ fn a_failed_sync_is_never_repeated_and_what_it_missed_is_copied() {
 }
 
 #[test]
+fn a_copy_that_fails_leaves_nothing_behind_and_is_no_file_that_is_synced_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut writer) = open(small(dir.path()));
+    let record = append(&mut writer, b"record");
+    journal.shared().disk.refuse_syncs.store(true, Ordering::Release);
+    assert_eq!(wait(&writer, record), Err(Unavailable::SyncFailed));
+    until("refusal", || writer.append(1, b"refused") == Err(Unavailable::SyncFailed));
+    let shared = std::sync::Arc::clone(journal.shared());
+    // The end tries once more, too.
+    drop((writer, journal));
+    let names = crate::files::names(&dir.path().join("core-0")).unwrap();
+    assert!(names.iter().all(|name| name.ends_with(".seg")), "{names:?}");
+    assert_eq!(shared.disk.synced_again.load(Ordering::Relaxed), 0);
+    assert_eq!(payloads(dir.path())[0], b"record");
+}
+
+#[test]
 fn a_disk_that_takes_nothing_costs_no_record_and_is_left_behind() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut writer) = open(small(dir.path()));
@@ -190,7 +207,7 @@ fn by_age_only_what_every_reader_has_read_is_removed() {
     {
         slow.set(0, Offset::new(read_to));
         slow.save().unwrap();
-        retain::pass(journal.shared());
+        retain::pass(journal.shared(), Some(SystemTime::now()));
         assert_eq!(left(), oldest, "read to {read_to}");
     }
     let status = journal.status();
@@ -210,7 +227,11 @@ fn by_size_the_oldest_go_and_a_reader_that_was_not_there_yet_finds_a_gap() {
     let lengths: u64 = lengths.iter().skip(1).map(|one| one.path.metadata().unwrap().len()).sum();
     // With the new spare at least one is too many.
     let (journal, _writer) = open(Settings { retain_bytes: Some(lengths), ..settings });
-    retain::pass(journal.shared());
+    for patient in [None, SystemTime::now().checked_sub(HOUR * 5)] {
+        retain::pass(journal.shared(), patient);
+        assert_eq!(journal.status().segments_removed, 0, "the reader is waited for");
+    }
+    retain::pass(journal.shared(), Some(SystemTime::now()));
     let left = crate::files::segments(&dir.path().join("core-0")).unwrap();
     assert!(left[0].base > bases[0]);
     let status = journal.status();
@@ -233,7 +254,7 @@ fn the_newest_segment_stays_however_old_or_large() {
     let last = append(&mut writer, b"record");
     drop((writer, journal));
     let (journal, mut writer) = open(settings);
-    retain::pass(journal.shared());
+    retain::pass(journal.shared(), Some(SystemTime::now()));
     assert!(append(&mut writer, b"another") > last);
 }
 
@@ -246,7 +267,7 @@ fn no_offset_is_given_twice_though_everything_was_removed_and_nothing_new_came()
     drop((writer, journal));
     for _ in 0..2 {
         let (journal, writer) = open(settings.clone());
-        retain::pass(journal.shared());
+        retain::pass(journal.shared(), Some(SystemTime::now()));
         // The spare goes, too: nobody wrote to it.
         drop((writer, journal));
     }

@@ -193,26 +193,20 @@ impl Writer {
             if page.takes(needed) {
                 return Ok(());
             }
-            // Turned even where this segment may still grow: room that is there beats room that may come.
-            let mut spare = locked(&self.lane.spare);
-            if page.segment.failed() || spare.is_some() {
-                page.end(self.lane.key);
-                self.page =
-                    spare.take().map(|(segment, map)| Page::new(segment, map, &self.shared, &self.lane));
-            }
-        } else {
-            let spare = locked(&self.lane.spare).take();
+        }
+        self.lane.needed_bytes.fetch_max(needed as u64, Ordering::Relaxed);
+        // Turned even where this segment may still grow: room that is there beats room that may come.
+        let spare = locked(&self.lane.spare).take_if(|(segment, _)| segment.has_room(needed));
+        let failed = self.page.as_ref().is_some_and(|page| page.segment.failed());
+        if failed || spare.is_some() {
+            self.page.iter_mut().for_each(|page| page.end(self.lane.key));
             self.page = spare.map(|(segment, map)| Page::new(segment, map, &self.shared, &self.lane));
         }
         self.shared.room_bell.ring();
         match &self.page {
             Some(page) if page.fits(needed) && !page.segment.failed() => Ok(()),
             _ if self.lane.trouble() == Trouble::Sync => Err(Unavailable::SyncFailed),
-            _ => {
-                self.lane.wanted_bytes.fetch_max(needed as u64, Ordering::Relaxed);
-                self.shared.room_bell.ring();
-                Err(Unavailable::NoRoom)
-            }
+            _ => Err(Unavailable::NoRoom),
         }
     }
 }

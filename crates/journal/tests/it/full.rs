@@ -1,63 +1,19 @@
 //! A disk that is really full.
 
 use crate::scratch::{Owned, append, open, payload, read, small};
-use journal::{Settings, Unavailable};
+use crate::tiny::{Tiny, again_as_root};
+use journal::{Journal, Settings, Unavailable};
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
-
-/// A file system of 4 MiB in memory; unmounted however the test ends.
-struct Tiny(TempDir);
-
-impl Tiny {
-    /// None: this user may not mount.
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(dir.path());
-        let mounted = mount.output().expect("this test needs the program mount");
-        mounted.status.success().then(|| Self(dir))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Tiny {
-    fn drop(&mut self) {
-        // Lazily: after a failed assertion files may still be open.
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
-/// Runs this test where whoever runs it is root: in a namespace of users and mounts of its own.
-fn again_as_root() {
-    const INSIDE: &str = "BOURSE_TEST_INSIDE";
-    assert!(
-        std::env::var_os(INSIDE).is_none(),
-        "this test must mount a tmpfs, and may not even in its own namespace"
-    );
-    let mut again = Command::new("unshare");
-    again.args(["--user", "--map-root-user", "--mount"]).arg(std::env::current_exe().unwrap());
-    again.args(["--exact", "full::a_full_disk_refuses_records_until_there_is_space_and_loses_none"]);
-    let said = again.env(INSIDE, "1").output().expect("this test needs root, or the program unshare");
-    assert!(
-        said.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&said.stdout),
-        String::from_utf8_lossy(&said.stderr)
-    );
-}
 
 /// How much space each round gives back.
 const STEP_BYTES: usize = 640 << 10;
 
 #[test]
 fn a_full_disk_refuses_records_until_there_is_space_and_loses_none() {
-    let Some(disk) = Tiny::mount() else { return again_as_root() };
+    let Some(disk) = Tiny::mount() else {
+        return again_as_root("full::a_full_disk_refuses_records_until_there_is_space_and_loses_none");
+    };
     let settings =
         Settings { segment_bytes: 1 << 20, ahead_bytes: 256 << 10, retain_bytes: None, ..small(disk.path()) };
     let (journal, mut writer) = open(settings.clone());
@@ -91,6 +47,70 @@ fn a_full_disk_refuses_records_until_there_is_space_and_loses_none() {
     fs::remove_file(&filler).unwrap();
     append(&mut writer, 0, b"room");
     drop((writer, journal));
+}
+
+#[test]
+fn a_full_disk_is_full_of_records() {
+    let Some(disk) = Tiny::mount() else {
+        return again_as_root("full::a_full_disk_is_full_of_records");
+    };
+    for cores in [1, 2] {
+        let dir = disk.path().join(cores.to_string());
+        let settings = Settings { segment_bytes: 1 << 20, ahead_bytes: 1 << 20, cores, ..small(&dir) };
+        let (journal, mut writers) = Journal::open(Settings { retain_bytes: None, ..settings }).unwrap();
+        let mut full_since = Instant::now();
+        while full_since.elapsed() < Duration::from_millis(500) {
+            for writer in &mut writers {
+                if writer.append(1, &[7; 300]).is_ok() {
+                    full_since = Instant::now();
+                }
+            }
+        }
+        let reports = journal::verify(&dir, &mut |_, _| {}).unwrap();
+        let unused: u64 = reports.iter().map(|one| one.info.file_bytes - one.bytes).sum();
+        assert!(unused < u64::from(cores) * (16 << 10), "{unused} bytes have no record");
+        assert!(fs::write(disk.path().join("more"), [1; 4097]).is_err(), "there is space");
+        drop((writers, journal));
+        fs::remove_dir_all(dir).unwrap();
+    }
+}
+
+#[test]
+fn a_long_record_is_taken_as_long_as_there_is_space_for_it_and_none_is_wasted_on_it_after() {
+    let Some(disk) = Tiny::mount() else {
+        return again_as_root(
+            "full::a_long_record_is_taken_as_long_as_there_is_space_for_it_and_none_is_wasted_on_it_after",
+        );
+    };
+    let settings = Settings { segment_bytes: 1 << 20, ahead_bytes: 1 << 20, ..small(disk.path()) };
+    let (journal, mut writer) = open(Settings { retain_bytes: None, ..settings });
+    let long = payload(1, 300 << 10);
+    let mut written = 0;
+    // 3.6 of 4 MiB.
+    while written < 12 {
+        append(&mut writer, 1, &long);
+        written += 1;
+    }
+    let begun = Instant::now();
+    let mut refused = 0;
+    while begun.elapsed() < Duration::from_millis(500) {
+        match writer.append(1, &long) {
+            Ok(_) => written += 1,
+            Err(error) => {
+                assert_eq!(error, Unavailable::NoRoom);
+                refused += 1;
+            }
+        }
+    }
+    let segments = journal::list(disk.path()).unwrap().len();
+    assert!(refused > 100 && segments <= written + 1, "{refused} refused, {segments} segments");
+    let mut short = 0_usize;
+    while writer.append(1, b"a short one").is_ok() {
+        short += 1;
+    }
+    assert!(short > 100, "what is too little for a long record takes short ones: {short}");
+    drop((writer, journal));
+    assert_eq!(read(disk.path()).len(), written + short);
 }
 
 /// Appends until the disk has been full for a while.

@@ -13,3 +13,4 @@ mod full;
 mod model;
 mod scratch;
 mod start;
+mod tiny;
