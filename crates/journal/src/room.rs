@@ -90,9 +90,13 @@ pub(crate) fn keep(shared: &Shared, lane: &Lane) {
 /// Returns whether a new segment was made.
 fn prepare(shared: &Shared, lane: &Lane) -> io::Result<bool> {
     lane.ahead_bytes.store(ahead_bytes(shared, lane), Ordering::Relaxed);
+    let enough = (lane.ahead() / 2).max(lane.needed_bytes.load(Ordering::Relaxed) + END_BYTES as u64);
     let extend = || {
         // The one at hand first: it is needed first.
-        lane.segments().iter().try_for_each(|segment| segment.prepare(lane.ahead(), &shared.disk))
+        let segments = lane.segments();
+        // In large steps: after a file has grown its sync costs more.
+        let mut short = segments.iter().filter(|segment| segment.ready() - segment.written() < enough);
+        short.try_for_each(|segment| segment.prepare(lane.ahead(), &shared.disk))
     };
     extend()?;
     let fresh = lane.make_spare(shared)?;
