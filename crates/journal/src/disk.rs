@@ -1,8 +1,9 @@
 //! The calls that a disk may refuse, in one place, so that tests can refuse them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// The machine's disk.
 #[cfg(not(test))]
@@ -26,6 +27,10 @@ impl Disk {
     pub(crate) fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
     }
+
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
 }
 
 /// A disk that refuses what a test tells it to, and remembers what was synced after a failure.
@@ -34,6 +39,7 @@ impl Disk {
 pub(crate) struct Disk {
     pub(crate) refuse_writes: std::sync::atomic::AtomicBool,
     pub(crate) refuse_syncs: std::sync::atomic::AtomicBool,
+    pub(crate) is_slow_to_remove: std::sync::atomic::AtomicBool,
     /// Held open, so that no new file gets an old one's number.
     failed: std::sync::Mutex<Vec<File>>,
     pub(crate) synced_again: std::sync::atomic::AtomicU64,
@@ -67,6 +73,13 @@ impl Disk {
             return Err(error);
         }
         file.sync_data()
+    }
+
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+        if self.is_slow_to_remove.load(std::sync::atomic::Ordering::Acquire) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        fs::remove_file(path)
     }
 }
 

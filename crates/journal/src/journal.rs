@@ -172,7 +172,7 @@ impl Drop for Journal {
             // A thread that panicked has said so.
             let _ = thread.join();
         }
-        self.shared.lanes.iter().for_each(|lane| lane.discard_spare());
+        self.shared.lanes.iter().for_each(|lane| lane.discard_spare(&self.shared.disk));
         self.shared.lanes.iter().for_each(|lane| sync::pass(&self.shared, lane, true));
     }
 }

@@ -1,5 +1,6 @@
 //! What a core's writer and the background threads share.
 
+use crate::disk::Disk;
 use crate::files::now_us;
 use crate::format::Header;
 use crate::map::Map;
@@ -33,6 +34,8 @@ pub(crate) struct Lane {
     pub(crate) spare: Mutex<Option<(Arc<Segment>, Map)>>,
     /// How much is prepared before the writer now.
     pub(crate) ahead_bytes: AtomicU64,
+    /// Held while a spare is made or taken away, because the next one's file has the same name; never by the writer.
+    making: Mutex<()>,
     /// The most that the writer lacked room for at once.
     pub(crate) needed_bytes: AtomicU64,
     /// How fast it has been.
@@ -68,6 +71,7 @@ impl Lane {
             key,
             spare: Mutex::default(),
             ahead_bytes: AtomicU64::new(0),
+            making: Mutex::default(),
             needed_bytes: AtomicU64::new(0),
             pace: Mutex::default(),
             records: AtomicU64::new(0),
@@ -98,6 +102,7 @@ impl Lane {
 
     /// Makes the segment that the writer turns to next, if there is none. Only the room thread does.
     pub(crate) fn make_spare(&self, shared: &Shared) -> io::Result<bool> {
+        let _making = locked(&self.making);
         if locked(&self.spare).is_some() {
             return Ok(false);
         }
@@ -124,12 +129,13 @@ impl Lane {
     }
 
     /// Takes away the spare, which nothing was written to.
-    pub(crate) fn discard_spare(&self) {
+    pub(crate) fn discard_spare(&self, disk: &Disk) {
+        let _making = locked(&self.making);
         let Some((spare, _map)) = locked(&self.spare).take() else { return };
         locked(&self.live).segments.retain(|segment| !Arc::ptr_eq(segment, &spare));
         // Its base is used again: no record ever had an offset in it. A file that stays is in the way of the
         // next one, which says so.
-        let _ = std::fs::remove_file(&spare.path);
+        let _ = disk.remove(&spare.path);
     }
 
     /// The segment is on disk as it will stay.

@@ -110,7 +110,7 @@ fn sync(shared: &Shared, lane: &Lane, segment: &Arc<Segment>) {
             // The rest of the segment's offsets: what the writer adds before it notices is not on disk,
             // either.
             lane.set_unsynced(segment.base + before..segment.base + segment.span);
-            lane.discard_spare();
+            lane.discard_spare(&shared.disk);
             shared.counts.sync_failures.fetch_add(1, Ordering::Relaxed);
             let (path, from) = (segment.path.display(), segment.base + before);
             error!(core = lane.core, %path, from, %error, "journal sync failed, check the disk");

@@ -1,5 +1,6 @@
 //! What only tests with a hand inside can show: a disk that refuses, and retention when told to.
 
+use crate::lane::Trouble;
 use crate::{Begin, Cursor, Item, Journal, Offset, Reader, Settings, Unavailable, Writer, retain};
 use std::fs::File;
 use std::path::Path;
@@ -86,6 +87,31 @@ fn a_failed_sync_is_never_repeated_and_what_it_missed_is_copied() {
 }
 
 #[test]
+fn the_next_spare_waits_until_the_one_before_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut writer) = open(Settings { sync_ms: 1, ..small(dir.path()) });
+    let (disk, lane) = (&journal.shared().disk, &journal.shared().lanes[0]);
+    disk.is_slow_to_remove.store(true, Ordering::Release);
+    let mut written = Vec::new();
+    let mut record = |writer: &mut Writer| {
+        let number = (written.len() as u32).to_le_bytes();
+        append(writer, &number);
+        written.push(number);
+    };
+    for _ in 0..5 {
+        record(&mut writer);
+        until("spare", || lane.trouble() == Trouble::None && crate::locked(&lane.spare).is_some());
+        disk.refuse_syncs.store(true, Ordering::Release);
+        record(&mut writer);
+        // While the spare is being taken away.
+        until("failure", || lane.trouble() == Trouble::Sync);
+        disk.refuse_syncs.store(false, Ordering::Release);
+    }
+    record(&mut writer);
+    assert_eq!(payloads(dir.path()), written);
+}
+
+#[test]
 fn a_copy_that_fails_leaves_nothing_behind_and_is_no_file_that_is_synced_again() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, mut writer) = open(small(dir.path()));
@@ -128,7 +154,7 @@ fn a_disk_that_takes_nothing_at_the_start_is_waited_for() {
     let (journal, mut writer) = open(small(dir.path()));
     let lane = &journal.shared().lanes[0];
     journal.shared().disk.refuse_writes.store(true, Ordering::Release);
-    lane.discard_spare();
+    lane.discard_spare(&journal.shared().disk);
     assert_eq!(writer.append(1, b"early"), Err(Unavailable::NoRoom));
     journal.shared().disk.refuse_writes.store(false, Ordering::Release);
     append(&mut writer, b"later");
