@@ -1,7 +1,7 @@
 //! Reads the whole journal in the background, slowly, so that damage is known before somebody needs what is lost.
 //!
 //! * Order: the newest segments first, which a start has read anyway.
-//! * Pace: [`BYTES_PER_S`], so that neither a core nor a disk notices.
+//! * Pace: 32 MiB a second, so that neither a core nor a disk notices.
 
 use crate::{Auctions, Event};
 use anyhow::Result;

@@ -1,7 +1,7 @@
 //! Reads what all other instances have counted.
 //!
 //! * Freshness: every auction that another instance answered before the question is in the answer, as long as that
-//!   instance reaches Redis: the reading begins [`SETTLE`] after the question.
+//!   instance reaches Redis: the reading begins 30 ms after the question.
 //! * Outage: what was read last serves, and says how old it is.
 
 use super::push::Standing;
