@@ -1,4 +1,4 @@
-//! The order of one auction, and nothing else: limiter → snapshot → invite → callout → clearing → journal → counters.
+//! The order of one auction, and nothing else: snapshot → limiter → invite → callout → clearing → journal → counters.
 //!
 //! Whoever holds auctions walks through the same rooms here and brings its own callout, seed and use of the record: a
 //! door makes an answer of it.
@@ -153,9 +153,12 @@ impl Desk {
         answer: impl FnOnce(&Record<'_>) -> T,
     ) -> Result<T, Refused> {
         let exchange = &*self.exchange;
+        let snapshot = self.snapshot();
+        let snapshot = &snapshot.0;
+        let supply = snapshot.supply(opportunity.supply_id);
         // First, so that a disk that is full costs nobody one of its requests.
         if let Some(recorder) = &self.recorder {
-            recorder.borrow_mut().check().map_err(Refused::Unrecorded)?;
+            recorder.borrow_mut().check(supply).map_err(Refused::Unrecorded)?;
         }
         let since_start_us = received_at.duration_since(exchange.started_at).as_micros() as u64;
         match (&self.asker, &exchange.limiter) {
@@ -168,9 +171,7 @@ impl Desk {
             }
         }
 
-        let snapshot = self.snapshot();
-        let snapshot = &snapshot.0;
-        let supply = snapshot.supply(opportunity.supply_id).ok_or(Refused::UnknownSupply)?;
+        let supply = supply.ok_or(Refused::UnknownSupply)?;
         let invitations = invite(opportunity, supply);
 
         let id = AuctionId { seed: exchange.seed, sequence: exchange.next.fetch_add(1, Ordering::Relaxed) };
@@ -214,15 +215,15 @@ impl Desk {
 
     /// What is not in the journal is neither counted nor answered.
     fn record(&self, supply: &Arc<Supply>, record: &Record<'_>) -> Result<Offset, Refused> {
-        let offset = match &self.recorder {
+        let stands = match &self.recorder {
             Some(recorder) => recorder.borrow_mut().record(supply, record).map_err(Refused::Unrecorded)?,
-            None => Offset::new(0),
+            None => Offset::new(0)..Offset::new(0),
         };
-        self.tally.count(supply, record, offset.get() + 1);
+        self.tally.count(supply, record, stands.end.get());
         if self.exchange.log_auctions {
             log::auction(record);
         }
-        Ok(offset)
+        Ok(stands.start)
     }
 }
 

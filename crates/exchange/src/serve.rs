@@ -74,8 +74,10 @@ pub fn run(config: &Config) -> Result<()> {
             // Redis may be away: the journal holds what it lacks.
             let _ = tokio::time::timeout(LAST_PUSH, pushing).await;
         }
-        if let Some(saver) = saver {
-            save(&saver, &site.exchange.statistics)?;
+        if let Some(saver) = saver
+            && let Err(error) = save(&saver, &site.exchange.statistics)
+        {
+            warn!(error = format!("{error:#}"), "statistics not saved, the journal has them");
         }
         info!(auctions = site.exchange.auctions(), "stopped");
         Ok(())

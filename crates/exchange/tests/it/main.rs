@@ -11,6 +11,7 @@ mod bid;
 mod bid_json;
 mod catalogue;
 mod catalogues;
+mod chaos;
 mod client;
 mod clock;
 mod database;
