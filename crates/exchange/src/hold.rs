@@ -1,4 +1,4 @@
-//! The order of one auction, and nothing else: limiter → snapshot → invite → callout → clearing → journal → counters.
+//! The order of one auction, and nothing else: snapshot → limiter → invite → callout → clearing → journal → counters.
 //!
 //! Whoever holds auctions walks through the same rooms here and brings its own callout, seed and use of the record: a
 //! door makes an answer of it.
@@ -180,9 +180,12 @@ impl Desk {
         answer: impl FnOnce(&Record<'_>) -> T,
     ) -> Result<T, Refused> {
         let exchange = &*self.exchange;
+        let snapshot = self.snapshot();
+        let snapshot = &snapshot.0;
+        let supply = snapshot.supply(opportunity.supply_id);
         // First, so that a disk that is full costs nobody one of its requests.
         if let Some(recorder) = &self.recorder {
-            recorder.borrow_mut().check().map_err(Refused::Unrecorded)?;
+            recorder.borrow_mut().check(supply).map_err(Refused::Unrecorded)?;
         }
         let since_start_us = received_at.duration_since(exchange.started_at).as_micros() as u64;
         match (&self.asker, &exchange.limiter) {
@@ -195,9 +198,7 @@ impl Desk {
             }
         }
 
-        let snapshot = self.snapshot();
-        let snapshot = &snapshot.0;
-        let supply = snapshot.supply(opportunity.supply_id).ok_or(Refused::UnknownSupply)?;
+        let supply = supply.ok_or(Refused::UnknownSupply)?;
         let invitations = invite(opportunity, supply);
 
         let id = AuctionId { seed: exchange.seed, sequence: exchange.next.fetch_add(1, Ordering::Relaxed) };

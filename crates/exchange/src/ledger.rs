@@ -180,14 +180,18 @@ pub struct Keeping {
 
 impl Keeping {
     /// Saves and pushes once more.
-    pub async fn finish(self) -> Result<()> {
+    pub async fn finish(self) {
         self.saving.inspect(JoinHandle::abort);
         drop(self.stop_pushing);
         if let Some(pushing) = self.pushing {
             // Redis may be away: the journal holds what it lacks.
             let _ = tokio::time::timeout(LAST_PUSH_MAX, pushing).await;
         }
-        self.saver.map_or(Ok(()), |saver| save(&saver, &self.statistics))
+        if let Some(saver) = self.saver
+            && let Err(error) = save(&saver, &self.statistics)
+        {
+            warn!(error = format!("{error:#}"), "statistics not saved, the journal has them");
+        }
     }
 }
 

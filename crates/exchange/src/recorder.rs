@@ -11,8 +11,9 @@ use journal::{Offset, Room, Synced, Unavailable, Writer, record_bytes};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What there must be room for before an auction is begun: most records are shorter.
+/// What there must be room for before an auction is begun, and for each of its bidders: a reply and a bid.
 const USUAL_BYTES: usize = 512;
+const BIDDER_BYTES: usize = 24;
 
 /// Writes one core's auctions down.
 #[derive(Debug)]
@@ -31,9 +32,18 @@ impl Recorder {
         Self { writer, seed, segment: Offset::new(0), written: HashMap::default() }
     }
 
-    /// Whether an auction can be expected to be recorded.
-    pub fn check(&mut self) -> Result<(), Unavailable> {
-        self.writer.room(USUAL_BYTES).map(drop)
+    /// Whether an auction of this supply can be expected to be recorded; None: of any.
+    pub fn check(&mut self, supply: Option<&Arc<Supply>>) -> Result<(), Unavailable> {
+        let bidders = supply.map_or(0, |supply| supply.bidders().len());
+        let bytes = USUAL_BYTES + BIDDER_BYTES * bidders;
+        let segment = self.writer.room(bytes)?.segment();
+        match supply {
+            Some(supply) if segment != self.segment || !self.written.contains_key(&place(supply)) => {
+                let terms = record_bytes(write_supply(self.seed, 0, supply).len());
+                self.writer.room(2 * terms + bytes).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// To be called once in a while, so that the journal of an idle core is rotated, too.
@@ -55,7 +65,7 @@ impl Recorder {
         let bytes = auction_bytes(record).ok_or(Unavailable::TooLong)?;
         let mut room = self.writer.room(record_bytes(bytes))?;
         if room.segment() == self.segment
-            && let Some((_, at)) = self.written.get(&Arc::as_ptr(supply).addr())
+            && let Some((_, at)) = self.written.get(&place(supply))
         {
             return append(&mut room, record, bytes, *at);
         }
@@ -81,7 +91,7 @@ impl Recorder {
         let terms = write_supply(self.seed, at.get(), supply);
         room.append(record.received_at_us, &terms)?;
         room.append(record.received_at_us, &terms)?;
-        self.written.insert(Arc::as_ptr(supply).addr(), (Arc::clone(supply), at));
+        self.written.insert(place(supply), (Arc::clone(supply), at));
         append(&mut room, record, bytes, at)
     }
 }
@@ -97,6 +107,11 @@ fn append(
     let write = |to: &mut [u8]| write_auction(record, supply_back, to);
     let at = room.append_with(record.received_at_us, bytes, write)?;
     Ok(at..room.position())
+}
+
+/// Where it is in memory: what it is known by while it is held.
+fn place(supply: &Arc<Supply>) -> usize {
+    Arc::as_ptr(supply).addr()
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
         ended = joined => ended.context("the cores could not be awaited")??,
         () = signals.next() => warn!("stopped by a second signal"),
     }
-    keeping.finish().await?;
+    keeping.finish().await;
     info!(auctions = site.exchange.auctions(), "stopped");
     Ok(())
 }

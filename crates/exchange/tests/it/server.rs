@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -160,13 +160,19 @@ impl Home {
 
     /// The program with these arguments, in this home and with nothing of the caller's settings.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bourse"));
+        self.command_under(&[], args)
+    }
+
+    /// The same, run by a tool that takes the program and its arguments as its last ones.
+    fn command_under(&self, tool: &[&str], args: &[&str]) -> Command {
+        let words = [tool, &[env!("CARGO_BIN_EXE_bourse")], args].concat();
+        let mut command = Command::new(words[0]);
         let foreign = std::env::vars_os().map(|(name, _)| name);
         foreign.filter(|name| name.to_string_lossy().starts_with("BOURSE_")).for_each(|name| {
             command.env_remove(name);
         });
         command.env("BOURSE_RATE_LIMIT_REQUESTS", "0").envs(self.variables.iter().cloned());
-        command.args(args).current_dir(self.dir.path());
+        command.args(&words[1..]).current_dir(self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -189,8 +195,17 @@ impl Home {
 
     /// Starts the server with more flags.
     pub(crate) fn serve_with(self, flags: &[&str]) -> Server {
+        self.serve_under(&[], flags).unwrap_or_else(|fallen| panic!("not started: {}", fallen.log))
+    }
+
+    /// Starts the server by a tool, which must not stay between us and it; or says how it ended before it was ready.
+    pub(crate) fn serve_under(self, tool: &[&str], flags: &[&str]) -> Result<Server, Fallen> {
         let args = [&["serve", "--listen", "127.0.0.1:0"], flags].concat();
-        let mut child = self.command(&args).spawn().expect("a process");
+        let program = tool.first().unwrap_or(&"the server");
+        let mut child = self
+            .command_under(tool, &args)
+            .spawn()
+            .unwrap_or_else(|error| panic!("this test needs the program {program}: {error}"));
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().unwrap();
         let logged = thread::spawn({
@@ -202,15 +217,16 @@ impl Home {
             Server { child, home: self, address: ([127, 0, 0, 1], 0).into(), ready: String::new(), log };
         match lines.recv_timeout(PATIENCE) {
             Ok(line) => server.ready = line,
-            Err(_) => {
-                server.kill();
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = server.exit();
                 logged.join().unwrap();
-                panic!("not started: {}", server.log());
+                return Err(Fallen { status, log: server.log(), home: server.leave() });
             }
+            Err(RecvTimeoutError::Timeout) => panic!("neither ready nor at an end: {}", server.log()),
         }
         let address = server.ready.split("http://").nth(1).and_then(|rest| rest.split([' ', '/']).next());
         server.address = address.and_then(|address| address.parse().ok()).expect(&server.ready);
-        server
+        Ok(server)
     }
 }
 
@@ -260,6 +276,13 @@ pub(crate) fn lines_of(from: impl Read + Send + 'static) -> Receiver<String> {
         BufReader::new(from).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
     });
     receiver
+}
+
+/// How a server ended that was never ready.
+pub(crate) struct Fallen {
+    pub(crate) home: Home,
+    pub(crate) status: ExitStatus,
+    pub(crate) log: String,
 }
 
 /// A running server; killed when dropped.
@@ -351,9 +374,17 @@ impl Server {
         self.leave()
     }
 
+    /// How it ended, which is waited for, and its home.
+    pub(crate) fn fall(mut self) -> Fallen {
+        let status = self.exit();
+        Fallen { status, log: self.log(), home: self.leave() }
+    }
+
     fn leave(&mut self) -> Home {
-        let nowhere = Home { dir: tempfile::tempdir().unwrap(), variables: Vec::new(), counted: false };
-        std::mem::replace(&mut self.home, nowhere)
+        std::mem::replace(
+            &mut self.home,
+            Home { dir: tempfile::tempdir().unwrap(), variables: Vec::new(), counted: false },
+        )
     }
 
     fn kill(&mut self) {

@@ -3,12 +3,18 @@
 //! * Each request has an address of its own, of which the journal keeps enough to know its record again. So a
 //!   [`Ledger`] of what was answered is compared with the [`Book`] of what was recorded one by one: answered ⊆ recorded
 //!   ⊆ sent, none twice, each with the winner and the price that the client was told; and /stat is their plain sum.
+//!   Guests, who have IPv4 addresses, are only counted.
 //! * Short by default; as long as `BOURSE_TEST_CHAOS_SECONDS` says where it is set.
 
 mod cluster;
+mod crash_points;
+mod disk;
+mod flips;
 mod kill;
 mod limit;
 mod redis;
+#[path = "../../../../journal/tests/it/tiny.rs"]
+mod tiny;
 
 use crate::client::{Answer, Connection, JSON, bid_body, micros};
 use crate::server::{Home, Server};
@@ -48,12 +54,13 @@ pub(crate) fn catalogue() -> Value {
         "narrow": {"bidders": narrow, "auction": "second_price", "bid_floor": 0.2}}})
 }
 
-/// A number of /metrics.
+/// A whole number of /metrics.
 #[track_caller]
-pub(crate) fn metric(server: &Server, name: &str) -> f64 {
+pub(crate) fn metric(server: &Server, name: &str) -> u64 {
     let page = server.get("/metrics");
     let value = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.unwrap_or_else(|| panic!("no {name} in {}", page.text())).parse().expect("a number")
+    let value = value.unwrap_or_else(|| panic!("no {name} in {}", page.text()));
+    value.strip_suffix(".0").unwrap_or(value).parse().expect("a whole number")
 }
 
 /// What became of a request.
@@ -120,10 +127,11 @@ fn address(number: u32) -> IpAddr {
     Ipv6Addr::from_bits(0x2a00 << 112 | u128::from(number) << 80 | 1).into()
 }
 
-fn number(address: IpAddr) -> u32 {
-    let IpAddr::V6(address) = address else { panic!("{address} was never sent") };
+/// The number of this address; None of a guest's, which is any of IPv4.
+fn number(address: IpAddr) -> Option<u32> {
+    let IpAddr::V6(address) = address else { return None };
     assert_eq!(address.segments()[0], 0x2a00, "{address} was never sent");
-    (address.to_bits() >> 80) as u32
+    Some((address.to_bits() >> 80) as u32)
 }
 
 impl Ledger {
@@ -260,7 +268,7 @@ impl Book {
         let Event::Auction { record, .. } = event else { return self.faults.push(format!("{event:?}")) };
         let outcome = Outcome::of_record(record);
         self.stat.add(record, &outcome);
-        let number = number(record.opportunity.ip);
+        let Some(number) = number(record.opportunity.ip) else { return };
         let twice = self.auctions.insert(number, (record.supply.id.to_string(), outcome));
         assert!(twice.is_none(), "{number} is recorded twice: {twice:?}");
     }
