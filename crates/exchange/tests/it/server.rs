@@ -336,11 +336,13 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
-    /// The number of this name on /metrics.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
+    /// The whole number of this name on /metrics.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let page = self.get("/metrics");
         let value = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("no {name} on {}", page.text())).parse().expect("a number")
+        let value = value.unwrap_or_else(|| panic!("no {name} on {}", page.text()));
+        value.strip_suffix(".0").unwrap_or(value).parse().expect("a whole number")
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -107,9 +107,9 @@ fn a_cluster_has_the_same_sums_also_after_the_master_that_has_them_is_gone() {
         says_everywhere(&fleet, &told, || cluster.hgetall("stats:supply1"));
         let master = cluster.master_of("stats:supply1");
         if hangs {
-            cluster.pause(master)
+            cluster.pause(master);
         } else {
-            cluster.kill(master)
+            cluster.kill(master);
         }
         told.add(clients(nginx.address, 10 + round));
         cluster.has_replaced(master);
@@ -191,13 +191,13 @@ fn without_redis_an_instance_says_what_it_knows_and_that_it_is_not_all() {
         assert_eq!(stat.status, 200);
         assert!(stat.header("warning").is_some_and(|warning| warning.starts_with("110 ")), "{stat:?}");
         assert_eq!(Ledger::of_stat(&stat, "supply1"), told, "what it knew of the others, and all of its own");
-        eventually("the metrics say so", || first.metric("bourse_redis_up") == 0.0);
+        eventually("the metrics say so", || first.metric("bourse_redis_up") == 0);
 
         redis.restart();
         told.add(unknown);
         eventually("nothing is missing", || Ledger::of_stat(&first.get("/stat"), "supply1") == told);
         assert!(first.get("/stat").header("warning").is_none());
-        assert_eq!(first.metric("bourse_redis_up"), 1.0);
+        assert_eq!(first.metric("bourse_redis_up"), 1);
     }
 }
 
@@ -209,7 +209,7 @@ fn a_redis_that_is_not_there_at_the_start_is_not_waited_for() {
     bids(&server, 20, &mut told);
     assert!(server.get("/stat").header("warning").is_some());
     assert_eq!(Ledger::of_stat(&server.get("/stat"), "supply1"), told);
-    assert_eq!(server.metric("bourse_redis_up"), 0.0);
+    assert_eq!(server.metric("bourse_redis_up"), 0);
     redis.restart();
     eventually("Redis has everything", || Ledger::of_hash(&redis.hgetall("stats:supply1")) == told);
     eventually("the warning is gone", || server.get("/stat").header("warning").is_none());

@@ -4,7 +4,7 @@
 //! * Only calls on files of the journal and of the statistics count, by thread, as strace does.
 //! * After each death the server starts in what it left, and the books are right.
 
-use super::{Ledger, MIXED, catalogue, furnished_as, metric, time};
+use super::{Ledger, MIXED, catalogue, furnished_as, time};
 use crate::server::{Home, Server};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ fn a_kill_costs_nothing_however_little_the_journal_may_keep() {
     (0..4).for_each(|_| ledger.load(server.address, 4, 60, MIXED));
     assert!(ledger.answered() > 500);
     let server = server.killed().serve_with(WORKERS);
-    assert_eq!(metric(&server, "bourse_journal_segments_removed_unread_total"), 0);
+    assert_eq!(server.metric("bourse_journal_segments_removed_unread_total"), 0);
     ledger.check_retained(&[&server.home.data_dir()], &server.get("/stat"));
 }
 
@@ -132,7 +132,7 @@ fn recovered(home: Home, row: &Row, ledger: &Ledger) -> Home {
     // So that what was under way at the death is still there to be read.
     let server = home.set("BOURSE_JOURNAL_RETAIN_MIB", &1_000).serve_with(WORKERS);
     assert_eq!(server.get("/health/ready").status, 200);
-    assert_eq!(metric(&server, "bourse_journal_damaged_total"), 0, "{}", server.log());
+    assert_eq!(server.metric("bourse_journal_damaged_total"), 0, "{}", server.log());
     check(&server, row, ledger);
     ledger.load(server.address, 2, 5, MIXED);
     check(&server, row, ledger);

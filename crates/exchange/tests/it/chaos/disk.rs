@@ -1,7 +1,7 @@
 //! The disk fills up or fails: no answer without a record, and all is well again once the disk is, without a restart.
 
 use super::tiny::{Tiny, again_as_root};
-use super::{Ledger, MIXED, catalogue, metric};
+use super::{Ledger, MIXED, catalogue};
 use crate::client::{Answer, Connection, bid_body};
 use crate::server::{Home, Server, eventually};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,14 +43,14 @@ fn check_unavailable(server: &Server) {
     assert_eq!(server.get("/health/ready").json()["status"], "journal_unavailable");
     assert_eq!(server.get("/health/live").status, 200);
     assert_eq!(server.json("/")["status"], "journal_unavailable");
-    assert_eq!(metric(server, "bourse_journal_available"), 0);
+    assert_eq!(server.metric("bourse_journal_available"), 0);
 }
 
 /// It becomes ready again, and holds auctions on every core.
 fn check_recovered(server: &Server, ledger: &Ledger) {
     eventually("it is ready again", || server.get("/health/ready").status == 200);
     assert_eq!(server.json("/")["status"], "ok");
-    assert_eq!(metric(server, "bourse_journal_available"), 1);
+    assert_eq!(server.metric("bourse_journal_available"), 1);
     let mut connections = connections(server);
     eventually("every core holds auctions", || {
         connections.iter_mut().all(|one| held(&ledger.ask(one, "narrow").expect("an answer")))
@@ -129,7 +129,7 @@ fn a_full_disk_costs_no_answer_and_nobody_a_request() {
     fs::remove_file(&filler).unwrap();
     let server = home.serve_with(WORKERS);
     books(&server);
-    assert_eq!(metric(&server, "bourse_journal_damaged_total"), 0);
+    assert_eq!(server.metric("bourse_journal_damaged_total"), 0);
 }
 
 #[test]
@@ -248,11 +248,11 @@ fn limited(sync_ms: u32) -> Server {
 /// After the fault: all is well without a restart, and exact after one.
 fn check_after(server: Server, ledger: &Ledger) {
     check_recovered(&server, ledger);
-    eventually("what failed is on disk", || metric(&server, "bourse_journal_unsynced_bytes") == 0);
+    eventually("what failed is on disk", || server.metric("bourse_journal_unsynced_bytes") == 0);
     ledger.load(server.address, 4, 20, MIXED);
     ledger.check(&[&server.home.data_dir()], &server.get("/stat"));
     let server = server.killed().serve_with(WORKERS);
-    assert_eq!(metric(&server, "bourse_journal_damaged_total"), 0);
+    assert_eq!(server.metric("bourse_journal_damaged_total"), 0);
     ledger.check(&[&server.home.data_dir()], &server.get("/stat"));
 }
 
@@ -284,8 +284,8 @@ fn a_disk_that_syncs_nothing_costs_no_answer_and_no_file_is_synced_again() {
         check_unavailable(&server);
         let patient = Patient("192.0.2.1");
         patient.is_refused(&server);
-        let failures = metric(&server, "bourse_journal_sync_failures_total");
-        assert!(failures >= 2 && metric(&server, "bourse_journal_unsynced_bytes") > 0, "{failures}");
+        let failures = server.metric("bourse_journal_sync_failures_total");
+        assert!(failures >= 2 && server.metric("bourse_journal_unsynced_bytes") > 0, "{failures}");
         let copies = |log: &str| log.lines().filter(|line| line.contains(".rescue>")).count();
         eventually("copies are tried twice", || copies(&fs::read_to_string(&fault.log).unwrap()) >= 4);
         let failed = check_no_file_is_synced_again(&fault.lift());
@@ -317,7 +317,7 @@ fn syncs_that_fail_now_and_then_cost_no_answer_and_no_file_is_synced_again() {
         let Ok(server) = home.serve_under(&tool, WORKERS) else { panic!("it does not start") };
         eventually("syncs have failed", || {
             ledger.load(server.address, 4, 20, MIXED);
-            metric(&server, "bourse_journal_sync_failures_total") >= 3
+            server.metric("bourse_journal_sync_failures_total") >= 3
         });
         check_recovered(&server, &ledger);
         ledger.check(&[&data_dir], &server.get("/stat"));
@@ -325,7 +325,7 @@ fn syncs_that_fail_now_and_then_cost_no_answer_and_no_file_is_synced_again() {
         let failed = check_no_file_is_synced_again(&fs::read_to_string(&log).unwrap());
         assert!(failed.iter().any(|path| path.ends_with(".seg")), "{failed:?}");
         let server = home.serve_with(WORKERS);
-        assert_eq!(metric(&server, "bourse_journal_damaged_total"), 0);
+        assert_eq!(server.metric("bourse_journal_damaged_total"), 0);
         ledger.check(&[&data_dir], &server.get("/stat"));
     }
 }

@@ -1,7 +1,7 @@
 //! The disk lies: a byte of a segment is another than was written. It costs at most the auction that it was part of,
 //! and is told.
 
-use super::{Ledger, MIXED, Outcome, Stat, catalogue, metric};
+use super::{Ledger, MIXED, Outcome, Stat, catalogue};
 use crate::server::Home;
 use journal::{Begin, Journal, Settings};
 use reporting::{Auctions, Event, restore};
@@ -101,7 +101,7 @@ fn a_server_starts_on_a_damaged_journal_and_says_so() {
         fs::write(&segment, flipped).unwrap();
         forget_what_was_saved(&home.data_dir());
         let server = home.serve_with(&["--workers", "1"]);
-        assert!(metric(&server, "bourse_journal_damaged_total") > 0, "byte {at}");
+        assert!(server.metric("bourse_journal_damaged_total") > 0, "byte {at}");
         assert_eq!(server.get("/health/ready").status, 200);
         check(&Stat::parse(server.get("/stat").text()), &sums, true, &format!("byte {at}"));
         let held = ledger.ask(&mut server.connect(), MIXED[0]).unwrap();

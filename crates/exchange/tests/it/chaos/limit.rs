@@ -18,8 +18,8 @@ fn of_a_thousand_3_pass(redis_url: &str) {
         assert_eq!((passed, refused), (3, 997), "round {round}");
     }
     for instance in &fleet.instances {
-        assert!(instance.metric("bourse_bids_total{outcome=\"rate_limited\"}") > 0.0, "each was asked");
-        assert_eq!(instance.metric("bourse_limiter_fallbacks_total"), 0.0, "Redis decided everything");
+        assert!(instance.metric("bourse_bids_total{outcome=\"rate_limited\"}") > 0, "each was asked");
+        assert_eq!(instance.metric("bourse_limiter_fallbacks_total"), 0, "Redis decided everything");
     }
 }
 

@@ -17,7 +17,7 @@ mod redis;
 mod tiny;
 
 use crate::client::{Answer, Connection, JSON, bid_body, micros};
-use crate::server::{Home, Server};
+use crate::server::Home;
 use auction::{Id, Record};
 use journal::Begin;
 use reporting::{Auctions, BidderTotals, Event, SupplyTotals};
@@ -52,15 +52,6 @@ pub(crate) fn catalogue() -> Value {
     let narrow = [&drawn[..], &["abroad".to_owned()]].concat();
     json!({"bidders": bidders, "supplies": {"wide": wide, "middle": middle, "nobody": ["abroad"],
         "narrow": {"bidders": narrow, "auction": "second_price", "bid_floor": 0.2}}})
-}
-
-/// A whole number of /metrics.
-#[track_caller]
-pub(crate) fn metric(server: &Server, name: &str) -> u64 {
-    let page = server.get("/metrics");
-    let value = page.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    let value = value.unwrap_or_else(|| panic!("no {name} in {}", page.text()));
-    value.strip_suffix(".0").unwrap_or(value).parse().expect("a whole number")
 }
 
 /// What became of a request.
