@@ -197,9 +197,9 @@ fn when_a_replica_takes_over_the_limit_is_shared_again() {
         let verdicts: Vec<u16> = (0..4).map(|_| server.bid(&body).status).collect();
         assert_eq!(verdicts, [200, 200, 429, 429]);
         if hangs {
-            cluster.resume(master)
+            cluster.resume(master);
         } else {
-            cluster.restart(master)
+            cluster.restart(master);
         }
         cluster.settled();
     }

@@ -116,9 +116,9 @@ fn a_cluster_has_the_same_sums_also_after_the_master_that_has_them_is_gone() {
         told.add(clients(nginx.address, 20 + round));
         says_everywhere(&fleet, &told, || cluster.hgetall("stats:supply1"));
         if hangs {
-            cluster.resume(master)
+            cluster.resume(master);
         } else {
-            cluster.restart(master)
+            cluster.restart(master);
         }
         cluster.settled();
     }
