@@ -38,3 +38,26 @@ fn a_server_killed_at_any_moment_loses_no_answer_and_counts_none_twice() {
     eventually("Redis has all of it", || Stat::in_redis(SUPPLIES, |key| redis.hgetall(key)) == expected);
     println!("{kills} kills, {} answers", ledger.answered());
 }
+
+#[test]
+fn counts_saved_while_they_grow_are_exact_after_a_kill() {
+    let ledger = Ledger::default();
+    let server = Home::empty().with(&catalogue()).serve_with(&["--workers", "2"]);
+    let saved = server.home.data_dir().join("statistics");
+    let at_start = std::fs::read(&saved).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| ledger.load(server.address, 4, usize::MAX, SUPPLIES));
+        eventually("what was counted meanwhile is saved", || {
+            std::fs::read(&saved).is_ok_and(|now| now != at_start)
+        });
+        let enough = ledger.answered() + 100;
+        eventually("there are answers", || ledger.answered() >= enough);
+        server.signal("KILL");
+    });
+    let server = server.killed().serve();
+    ledger.check(&[&server.home.data_dir()], &server.get("/stat"));
+    // And so is what a clean end saves.
+    ledger.load(server.address, 4, 50, SUPPLIES);
+    let server = server.stop().serve();
+    ledger.check(&[&server.home.data_dir()], &server.get("/stat"));
+}
