@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// What there must be room for before an auction is begun, and for each of its bidders: a reply and a bid.
 const USUAL_BYTES: usize = 512;
-const BIDDER_BYTES: usize = 24;
+const BIDDER_BYTES: usize = 16;
 
 /// Writes one core's auctions down.
 #[derive(Debug)]
