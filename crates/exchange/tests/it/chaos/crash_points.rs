@@ -6,6 +6,7 @@
 
 use super::{Ledger, MIXED, catalogue, furnished_as, time};
 use crate::server::{Home, Server};
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,59 +25,86 @@ struct Row {
     files: fn(&Path) -> Vec<PathBuf>,
     /// Each death in a directory of its own, or all of them one after another in the same.
     is_fresh: bool,
+    /// 0: what was answered was on disk.
+    sync_ms: u32,
     /// In MiB; with one, segments are removed as soon as they may be.
-    retain: u32,
+    retain_mib: u32,
 }
+
+/// More MiB than is ever written here.
+const ALL: u32 = 1_000;
 
 const ROWS: &[Row] = &[
     // First starts.
-    Row { calls: "?mkdir,?mkdirat", files: directories, is_fresh: true, retain: 1_000 },
-    Row { calls: "write", files: small_files, is_fresh: true, retain: 1_000 },
-    Row { calls: "fsync", files: all, is_fresh: true, retain: 1_000 },
-    Row { calls: "?rename,?renameat,?renameat2", files: all, is_fresh: true, retain: 1_000 },
+    Row { calls: "?mkdir,?mkdirat", files: directories, is_fresh: true, sync_ms: 1, retain_mib: ALL },
+    Row { calls: "write", files: small_files, is_fresh: true, sync_ms: 1, retain_mib: ALL },
+    Row { calls: "fsync", files: all, is_fresh: true, sync_ms: 0, retain_mib: ALL },
+    Row { calls: "?rename,?renameat,?renameat2", files: all, is_fresh: true, sync_ms: 0, retain_mib: ALL },
     // One death after another.
-    Row { calls: "pwrite64", files: segments, is_fresh: false, retain: 1_000 },
-    Row { calls: "fdatasync", files: segments, is_fresh: false, retain: 1_000 },
+    Row { calls: "pwrite64", files: segments, is_fresh: false, sync_ms: 1, retain_mib: ALL },
+    Row { calls: "fdatasync", files: segments, is_fresh: false, sync_ms: 1, retain_mib: ALL },
     // The second segments: made and synced by the background, not by the start.
-    Row { calls: "fdatasync", files: later_segments, is_fresh: false, retain: 1_000 },
-    Row { calls: "ftruncate", files: segments, is_fresh: false, retain: 1_000 },
-    Row { calls: "?mmap,?mmap2", files: segments, is_fresh: false, retain: 1_000 },
-    Row { calls: "openat", files: all, is_fresh: false, retain: 1_000 },
-    Row { calls: "fsync", files: saved_files, is_fresh: false, retain: 1_000 },
-    Row { calls: "?rename,?renameat,?renameat2", files: saved_files, is_fresh: false, retain: 1_000 },
-    Row { calls: "?unlink,?unlinkat", files: segments, is_fresh: false, retain: 1 },
+    Row { calls: "fdatasync", files: later_segments, is_fresh: false, sync_ms: 0, retain_mib: ALL },
+    Row { calls: "ftruncate", files: segments, is_fresh: false, sync_ms: 1, retain_mib: ALL },
+    Row { calls: "?mmap,?mmap2", files: segments, is_fresh: false, sync_ms: 1, retain_mib: ALL },
+    Row { calls: "openat", files: all, is_fresh: false, sync_ms: 0, retain_mib: ALL },
+    Row { calls: "fsync", files: saved_files, is_fresh: false, sync_ms: 1, retain_mib: ALL },
+    Row {
+        calls: "?rename,?renameat,?renameat2",
+        files: saved_files,
+        is_fresh: false,
+        sync_ms: 1,
+        retain_mib: ALL,
+    },
+    Row { calls: "?unlink,?unlinkat", files: segments, is_fresh: false, sync_ms: 1, retain_mib: 1 },
 ];
 
 #[test]
 fn whatever_call_it_dies_before_every_answer_is_in_the_books() {
     let template = Home::empty().with(&catalogue());
-    let each = time().unwrap_or(SHORT) / ROWS.len() as u32;
-    for row in ROWS {
-        let until = Instant::now() + each;
-        let mut deaths = 0;
-        let (mut home, mut ledger) = (None, Ledger::default());
+    let (begun, each) = (Instant::now(), time().unwrap_or(SHORT) / ROWS.len() as u32);
+    for (row, turn) in ROWS.iter().zip(1..) {
+        let has_time = || begun.elapsed() < each * turn;
+        let mut scene = Scene {
+            row,
+            template: &template,
+            home: None,
+            ledger: Ledger::default(),
+            deaths: BTreeSet::new(),
+        };
+        // A spread first: 1, 2, 3, 5, 8, …
         let (mut n, mut before) = (1, 1);
-        // Of each row at least three, however slow the machine is.
-        while deaths < 3 || Instant::now() < until {
-            if row.is_fresh {
-                (home, ledger) = (None, Ledger::default());
-            }
-            let home_now = home.take().unwrap_or_else(|| furnished_as(&template));
-            let (is_dead, left) = run(home_now, row, n, &ledger);
-            home = Some(recovered(left, row, &ledger));
-            if !is_dead {
-                break;
-            }
-            deaths += 1;
-            // All of them if there is time for it, else a spread: 1, 2, 3, 5, 8, …
-            (n, before) = if time().is_some() { (n + 1, 1) } else { (n + before, n) };
+        while scene.dies_at(n) && (n < 3 || has_time()) {
+            (n, before) = (n + before, n);
         }
-        println!(
-            "{deaths:>4} deaths before {} in {} rows",
-            row.calls,
-            if row.is_fresh { "fresh" } else { "used" }
-        );
-        assert!(deaths > 0, "it never came to {}", row.calls);
+        if time().is_some() {
+            // Then what is between.
+            (1..n).for_each(|n| _ = !scene.deaths.contains(&n) && has_time() && scene.dies_at(n));
+        }
+        let of = scene.deaths.last().expect("it never came to such a call");
+        println!("{:>4} deaths before the first {of} of {}", scene.deaths.len(), row.calls);
+    }
+}
+
+/// Where a row's deaths happen.
+struct Scene<'a> {
+    row: &'a Row,
+    template: &'a Home,
+    home: Option<Home>,
+    ledger: Ledger,
+    deaths: BTreeSet<usize>,
+}
+
+impl Scene<'_> {
+    /// Whether the server dies of its Nth call; afterwards it starts and all is right.
+    fn dies_at(&mut self, n: usize) -> bool {
+        if self.row.is_fresh {
+            (self.home, self.ledger) = (None, Ledger::default());
+        }
+        let home = self.home.take().unwrap_or_else(|| furnished_as(self.template));
+        let (is_dead, left) = run(home, self.row, n, &self.ledger);
+        self.home = Some(recovered(left, self.row, &self.ledger));
+        is_dead && self.deaths.insert(n)
     }
 }
 
@@ -110,8 +138,8 @@ fn run(home: Home, row: &Row, n: usize, ledger: &Ledger) -> (bool, Home) {
         .set("BOURSE_DATA_DIR", data_dir.to_str().unwrap())
         .set("BOURSE_JOURNAL_SEGMENT_MIB", &1)
         .set("BOURSE_JOURNAL_SEGMENT_AGE_S", &1)
-        .set("BOURSE_JOURNAL_SYNC_MS", &1)
-        .set("BOURSE_JOURNAL_RETAIN_MIB", &row.retain);
+        .set("BOURSE_JOURNAL_SYNC_MS", &row.sync_ms)
+        .set("BOURSE_JOURNAL_RETAIN_MIB", &row.retain_mib);
     let fallen = match home.serve_under(&tool, WORKERS) {
         Ok(server) => {
             ledger.load(server.address, 4, 60, MIXED);
@@ -130,7 +158,7 @@ fn run(home: Home, row: &Row, n: usize, ledger: &Ledger) -> (bool, Home) {
 /// Starts it again, finds everything right, and lets it be killed once more.
 fn recovered(home: Home, row: &Row, ledger: &Ledger) -> Home {
     // So that what was under way at the death is still there to be read.
-    let server = home.set("BOURSE_JOURNAL_RETAIN_MIB", &1_000).serve_with(WORKERS);
+    let server = home.set("BOURSE_JOURNAL_RETAIN_MIB", &ALL).serve_with(WORKERS);
     assert_eq!(server.get("/health/ready").status, 200);
     assert_eq!(server.metric("bourse_journal_damaged_total"), 0, "{}", server.log());
     check(&server, row, ledger);
@@ -141,7 +169,7 @@ fn recovered(home: Home, row: &Row, ledger: &Ledger) -> Home {
 
 fn check(server: &Server, row: &Row, ledger: &Ledger) {
     let (data_dir, stat) = (server.home.data_dir(), server.get("/stat"));
-    match row.retain {
+    match row.retain_mib {
         1 => ledger.check_retained(&[&data_dir], &stat),
         _ => ledger.check(&[&data_dir], &stat),
     }

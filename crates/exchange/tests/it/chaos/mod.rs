@@ -39,12 +39,12 @@ pub(crate) fn time() -> Option<Duration> {
 /// What to ask for: so that a segment of 1 MiB is soon full, and every fate is met.
 pub(crate) const MIXED: &[&str] = &["wide", "narrow", "wide", "wide", "nobody"];
 
-/// Supplies whose auctions have all fates. A record of `wide` takes 15 kB, of `middle` 1 kB, of `narrow` less.
+/// Supplies whose auctions have all fates. A record of `wide` takes 16 kB, of `middle` less than 1 kB.
 pub(crate) fn catalogue() -> Value {
     let bulk = json!({"country": "US", "simulation": {"no_bid_probability": 0, "price": {"constant": 0.01},
         "latency_ms": {"constant": 1}}});
     let names = |prefix: &str, n: usize| (0..n).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>();
-    let (bulky, drawn) = (names("bulk", 600), names("drawn", 4));
+    let (bulky, drawn) = (names("bulk", 1_000), names("drawn", 4));
     let mut bidders: Map<String, Value> = bulky.iter().map(|id| (id.clone(), bulk.clone())).collect();
     bidders.extend(drawn.iter().map(|id| (id.clone(), json!({"country": "US"}))));
     bidders.insert("abroad".to_owned(), json!({"country": "GB"}));
