@@ -17,6 +17,12 @@ use tempfile::TempDir;
 /// The seed of every process here.
 const SEED: u64 = 7;
 
+/// So many cases, or as many for each second that `cargo xtask chaos` says.
+pub(crate) fn cases(few: u32) -> u32 {
+    let seconds = std::env::var("BOURSE_TEST_CHAOS_SECONDS").ok();
+    few * seconds.map_or(1, |seconds| seconds.parse().expect("seconds"))
+}
+
 /// A directory in memory where there is one: tests that start processes by the hundred wait for no disk there.
 pub(crate) fn quick_dir() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()

@@ -131,7 +131,7 @@ fn check(steps: Vec<Step>, settings: impl Fn(&Path, u32) -> Settings) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: held::cases(60), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn with_one_saved_file_whole_nothing_is_lost_though_retention_takes_all_it_may(

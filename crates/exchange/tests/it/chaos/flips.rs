@@ -1,11 +1,12 @@
 //! The disk lies: a byte of a segment is another than was written. It costs at most the auction that it was part of,
 //! and is told.
 
-use super::{Ledger, MIXED, Outcome, Stat, catalogue};
-use crate::server::Home;
+use super::{Ledger, MIXED, Outcome, Stat, catalogue, time};
+use crate::server::{Home, eventually};
 use journal::{Begin, Journal, Settings};
 use reporting::{Auctions, Event, restore};
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// The record that says where a segment ends: the one thing that is said twice, the other time by the file's length.
@@ -68,9 +69,14 @@ fn any_flipped_byte_costs_at_most_its_auction_and_is_found() {
     let (journal, core) = (dir.path().join("journal"), dir.path().join("journal/core-0"));
     fs::create_dir_all(&core).unwrap();
     fs::copy(home.data_dir().join("journal/instance"), journal.join("instance")).unwrap();
-    for at in 0..whole.len() {
+    // One bit of each byte; each bit of it if there is time.
+    let flips = (0..whole.len()).flat_map(|at| {
+        let bits = if time().is_some() { 0..8 } else { at % 8..at % 8 + 1 };
+        bits.map(move |bit| (at, 1 << bit))
+    });
+    for (at, mask) in flips {
         let mut flipped = whole.clone();
-        flipped[at] ^= 1 << (at % 8);
+        flipped[at] ^= mask;
         fs::write(core.join(segment.file_name().unwrap()), flipped).unwrap();
         forget_what_was_saved(dir.path());
         // As a start does it: first whatever was not ended is, then all of it is read.
@@ -108,4 +114,35 @@ fn a_server_starts_on_a_damaged_journal_and_says_so() {
         assert!([200, 400].contains(&held.status), "it holds auctions: {held:?}");
         home = server.killed();
     }
+}
+
+#[test]
+fn half_a_record_at_the_end_of_each_core_costs_nothing() {
+    let ledger = Ledger::default();
+    let mut home = Home::empty().with(&catalogue());
+    // What a record leaves whose length was not stored yet, one whose length is on disk and the rest is not, and both.
+    for (from, to) in [(16, 300), (0, 4), (0, 300)] {
+        let server = home.serve_with(&["--workers", "2"]);
+        eventually("each core has auctions", || {
+            ledger.load(server.address, 8, 5, MIXED);
+            torn_ends(&server.home.data_dir()).len() == 2
+        });
+        home = server.killed();
+        for (path, end) in torn_ends(&home.data_dir()) {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.write_all_at(&[0xA5; 300][from..to], end + from as u64).unwrap();
+        }
+        let server = home.serve_with(&["--workers", "2"]);
+        eventually("both were cut", || server.log().matches("journal tail cut").count() >= 2);
+        assert_eq!(server.metric("bourse_journal_damaged_total"), 0);
+        ledger.check(&[&server.home.data_dir()], &server.get("/stat"));
+        home = server.killed();
+    }
+}
+
+/// The segments that do not say where they end, and where their records do.
+fn torn_ends(data_dir: &Path) -> Vec<(PathBuf, u64)> {
+    let reports = journal::verify(&data_dir.join("journal"), &mut |_, _| {}).unwrap();
+    let torn = reports.into_iter().filter(|one| one.info.sealed_at.is_none() && one.records > 0);
+    torn.map(|one| (one.info.path, one.bytes)).collect()
 }
