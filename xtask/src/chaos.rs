@@ -22,6 +22,8 @@ NAME is one of these, or the beginning of a test's name in one, such as kill::un
   crash_points  the process ends at each of its writes, syncs and renames in turn
   redis         Redis goes and comes back, again and again: every sum is exact in the end
   cluster       the same with the masters of a Redis Cluster
+  disk          the disk fills up, fails to write, fails to sync
+  flips         every byte of the journal is flipped in turn
   limit         the limit that instances keep together, by a thousand requests at once
   all           everything
 
