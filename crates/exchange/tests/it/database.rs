@@ -91,13 +91,15 @@ impl Way {
         let (is_cut, streams) = (Arc::clone(&way.is_cut), Arc::clone(&way.streams));
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                // Cut, it hangs up on whoever calls.
                 let Ok(server) = TcpStream::connect(server) else { continue };
+                let ends = [client.try_clone(), server.try_clone()].map(Result::unwrap);
+                let mut streams = streams.lock().unwrap();
+                // Cut, it hangs up on whoever calls; asked under the lock, for none may slip past a cut.
                 if is_cut.load(Ordering::SeqCst) {
                     continue;
                 }
-                let ends = [client.try_clone(), server.try_clone()].map(Result::unwrap);
-                streams.lock().unwrap().extend(ends);
+                streams.extend(ends);
+                drop(streams);
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 thread::spawn(move || carry(from, to));
                 thread::spawn(move || carry(server, client));
@@ -107,8 +109,9 @@ impl Way {
     }
 
     pub(crate) fn cut(&self) {
+        let mut streams = self.streams.lock().unwrap();
         self.is_cut.store(true, Ordering::SeqCst);
-        self.streams.lock().unwrap().drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+        streams.drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
     }
 
     pub(crate) fn mend(&self) {
