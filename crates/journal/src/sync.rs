@@ -1,6 +1,6 @@
 //! Puts what was written on disk, in a thread of its own for each core, and tells who waits for that.
 //!
-//! * Every `sync_ms` each segment with new records is synced; with `sync_ms` 0 whenever an answer waits, so
+//! * `sync_ms` after a sync each segment with new records is synced again; with `sync_ms` 0 whenever an answer waits, so
 //!   that all answers that came meanwhile share the next sync (group commit).
 //! * A sync that failed says nothing about what is on disk, and the next one would succeed without having
 //!   written anything. So it is never repeated: the writer leaves the file, waiters are told, and the records
@@ -65,16 +65,16 @@ pub(crate) fn run(shared: &Shared, lane: &Lane) {
     };
     let mut rescue_at = Instant::now();
     while !shared.stop.load(Ordering::Acquire) {
-        let begun = Instant::now();
-        let rescue = begun >= rescue_at;
+        let now = Instant::now();
+        let rescue = now >= rescue_at;
         if rescue {
-            rescue_at = begun + RESCUE_EVERY;
+            rescue_at = now + RESCUE_EVERY;
         }
         pass(shared, lane, rescue);
         if shared.settings.sync_ms == 0 {
             lane.sync_bell.wait(every);
         } else {
-            rest(shared, lane, begun + every);
+            rest(shared, lane, Instant::now() + every);
         }
     }
 }
