@@ -112,6 +112,8 @@ pub struct HttpConfig {
     pub idle_timeout: Duration,
     /// For what is in flight to end after SIGTERM.
     pub drain_timeout: Duration,
+    /// Whether plain requests are answered without hyper.
+    pub express: bool,
 }
 
 impl Config {
@@ -149,6 +151,7 @@ impl Config {
                 body_timeout: Duration::from_millis(settings.number("http.body_timeout_ms")?),
                 idle_timeout: Duration::from_secs(settings.number("http.idle_timeout_s")?),
                 drain_timeout: Duration::from_secs(settings.number("http.drain_timeout_s")?),
+                express: settings.choice("http.express", &[("true", true), ("false", false)])?,
             },
             data_dir,
         })

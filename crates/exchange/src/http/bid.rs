@@ -116,34 +116,65 @@ pub struct BidAnswer {
                 "detail": "too many connections are open", "code": "overloaded"}))))),
     ))]
 pub(super) async fn bid(core: &Core, peer: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    match answer(core, peer, request).await {
-        Ok(body) => {
-            core.meters.sold.add(1);
-            let mut response = Response::new(Full::new(body));
+    let mut sold = Vec::with_capacity(64);
+    match answer(core, peer, request, &mut sold).await {
+        Ok(()) => {
+            let mut response = Response::new(Full::new(sold.into()));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response
         }
-        Err(refusal) => {
-            core.meters.refused(refusal.code);
-            refusal.into_response()
-        }
+        Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn answer(core: &Core, peer: IpAddr, request: Request<Incoming>) -> Result<Bytes, Refusal> {
+async fn answer(
+    core: &Core,
+    peer: IpAddr,
+    request: Request<Incoming>,
+    sold: &mut Vec<u8>,
+) -> Result<(), Refusal> {
     let site = &*core.site;
-    let forwarded = match site.key {
-        RateLimitKey::Forwarded(hops) => forwarded_for(request.headers(), hops),
-        _ => None,
-    };
     // Read first: a refusal that leaves a body unread would cost the client its connection.
     let (head, body) = request.into_parts();
-    let body = read_body(site, body).await?;
-    let received_at = Instant::now();
-    declared_as_json(&head.headers)?;
-    let request = request::parse(&body, site.json_depth_max)?;
-    site.lifecycle.time_for(request.tmax_ms)?;
+    let read = read_body(site, body).await;
+    let body = read.and_then(|body| declared_as_json(&head.headers).map(|()| body));
+    let body = body.inspect_err(|refusal| core.meters.refused(refusal.code))?;
+    let forwarded = match site.key {
+        RateLimitKey::Forwarded(hops) => {
+            let lists = head.headers.get_all(HeaderName::from_static("x-forwarded-for"));
+            forwarded_for(lists.iter().map(HeaderValue::as_bytes), hops)
+        }
+        _ => None,
+    };
+    sell(core, Asked { body: &body, peer, forwarded, received_at: Instant::now() }, sold).await
+}
 
+/// What a request asks, once it has been read.
+pub(super) struct Asked<'a> {
+    /// All of it.
+    pub(super) body: &'a [u8],
+    /// Who called.
+    pub(super) peer: IpAddr,
+    /// For whom, by a proxy that is trusted.
+    pub(super) forwarded: Option<IpAddr>,
+    /// When the last of the body had come.
+    pub(super) received_at: Instant,
+}
+
+/// Holds the auction that is asked for, writes the answer's body to `sold`, and counts what became of it.
+pub(super) async fn sell(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<(), Refusal> {
+    let outcome = auction(core, asked, sold).await;
+    match &outcome {
+        Ok(()) => core.meters.sold.add(1),
+        Err(refusal) => core.meters.refused(refusal.code),
+    }
+    outcome
+}
+
+async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<(), Refusal> {
+    let site = &*core.site;
+    let request = request::parse(asked.body, site.json_depth_max)?;
+    site.lifecycle.time_for(request.tmax_ms)?;
     let opportunity = Opportunity {
         supply_id: &request.supply_id,
         ip: request.ip,
@@ -153,11 +184,12 @@ async fn answer(core: &Core, peer: IpAddr, request: Request<Incoming>) -> Result
     };
     let address = match site.key {
         RateLimitKey::Body => request.ip,
-        RateLimitKey::Peer => peer,
-        RateLimitKey::Forwarded(_) => forwarded.unwrap_or(peer),
+        RateLimitKey::Peer => asked.peer,
+        RateLimitKey::Forwarded(_) => asked.forwarded.unwrap_or(asked.peer),
     };
-    let held = core.desk.hold(&site.exchange.callout, &opportunity, address, received_at, sold).await;
-    core.meters.bid_duration.observe(received_at.elapsed());
+    let answer = |record: &Record<'_>| write_sale(record, sold);
+    let held = core.desk.hold(&site.exchange.callout, &opportunity, address, asked.received_at, answer).await;
+    core.meters.bid_duration.observe(asked.received_at.elapsed());
     held.unwrap_or_else(|refused| Err(refusal(refused, core, &opportunity)))
 }
 
@@ -227,18 +259,20 @@ fn too_large(site: &Site) -> Refusal {
     Refusal::new(Code::BodyTooLarge, format!("the body is over {} bytes", site.body_max_bytes)).close()
 }
 
-/// The address that the `hops`-th trusted proxy, counted from us, says it was called from.
-fn forwarded_for(headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
-    let lists = headers.get_all(HeaderName::from_static("x-forwarded-for")).into_iter();
-    let entries: Vec<&str> =
-        lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).collect();
-    let entry = entries.get(entries.len().checked_sub(hops)?)?.trim();
+/// The address that the `hops`-th trusted proxy, counted from us, says it was called from; `lists` are the values of
+/// X-Forwarded-For in their order.
+pub(super) fn forwarded_for<'a>(
+    lists: impl DoubleEndedIterator<Item = &'a [u8]>,
+    hops: usize,
+) -> Option<IpAddr> {
+    let lists = lists.rev().filter_map(|list| std::str::from_utf8(list).ok());
+    let entry = lists.flat_map(|list| list.rsplit(',')).nth(hops.checked_sub(1)?)?.trim();
     let bracketed = entry.strip_prefix('[').and_then(|rest| rest.split(']').next());
     bracketed.unwrap_or(entry).parse().ok().or_else(|| Some(entry.parse::<std::net::SocketAddr>().ok()?.ip()))
 }
 
 /// The door out: the winner and its price, or why there is none.
-fn sold(record: &Record<'_>) -> Result<Bytes, Refusal> {
+fn write_sale(record: &Record<'_>, to: &mut Vec<u8>) -> Result<(), Refusal> {
     let sale = match record.clearing.sales.first() {
         Some(Ok(sale)) => sale,
         Some(Err(NoSale::NoEligibleBidders)) => {
@@ -252,17 +286,16 @@ fn sold(record: &Record<'_>) -> Result<Bytes, Refusal> {
             return Err(Refusal::new(Code::NoBids, "every eligible bidder passed or timed out"));
         }
     };
-    Ok(answer_body(record.supply.bidders()[sale.slot as usize].id.as_str(), sale.price))
+    write_answer(record.supply.bidders()[sale.slot as usize].id.as_str(), sale.price, to);
+    Ok(())
 }
 
-fn answer_body(winner: &str, price: Cpm) -> Bytes {
+fn write_answer(winner: &str, price: Cpm, to: &mut Vec<u8>) {
     use std::io::Write;
-    let mut body = Vec::with_capacity(48 + winner.len());
-    body.extend_from_slice(b"{\"winner\":");
-    // Writing a string to memory cannot fail.
-    let _ = serde_json::to_writer(&mut body, winner);
-    let _ = write!(body, ",\"price\":{price}}}");
-    body.into()
+    to.extend_from_slice(b"{\"winner\":");
+    // Writing to memory cannot fail.
+    let _ = serde_json::to_writer(&mut *to, winner);
+    let _ = write!(to, ",\"price\":{price}}}");
 }
 
 fn refusal(refused: Refused, core: &Core, opportunity: &Opportunity<'_>) -> Refusal {
@@ -341,13 +374,10 @@ mod tests {
             (&["192.0.2.1:5000"], 1, Some("192.0.2.1")),
             (&["unknown"], 1, None),
         ] {
-            let name = HeaderName::from_static("x-forwarded-for");
-            let mut headers = HeaderMap::new();
-            for list in lists {
-                headers.append(&name, HeaderValue::from_static(list));
-            }
             assert_eq!(
-                forwarded_for(&headers, hops).map(|ip| ip.to_string()).as_deref(),
+                forwarded_for(lists.iter().map(|list| list.as_bytes()), hops)
+                    .map(|ip| ip.to_string())
+                    .as_deref(),
                 expected,
                 "{lists:?}"
             );
@@ -356,7 +386,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_json_with_an_exact_price() {
-        let body = answer_body("a\"b:\u{7f}", Cpm::from_micros(830_000));
-        assert_eq!(body, "{\"winner\":\"a\\\"b:\u{7f}\",\"price\":0.83}");
+        let mut body = Vec::new();
+        write_answer("a\"b:\u{7f}", Cpm::from_micros(830_000), &mut body);
+        assert_eq!(body, b"{\"winner\":\"a\\\"b:\x7f\",\"price\":0.83}");
     }
 }

@@ -1,5 +1,6 @@
-//! One connection: HTTP/1.1 by hyper, kept in bounds.
+//! One connection: HTTP/1.1, kept in bounds.
 //!
+//! * Plain bid requests never come to hyper: [`express`] has them first.
 //! * Time: no timer per connection. Each is in a phase; a sweeper per core ages them all every
 //!   [`SWEEP`] and cuts those that stay in one too long.
 //! * Framing: a chunked body is the last of its connection: hyper hides a Content-Length beside it, and RFC 9112 §6.1
@@ -7,8 +8,8 @@
 //! * Refusals: what hyper answers by itself to bytes that are no request goes out as a problem, too.
 
 use super::problem::{Code, Refusal};
-use super::site::Core;
-use super::{bid, pages};
+use super::site::{Core, Lifecycle};
+use super::{bid, express, pages};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -20,11 +21,12 @@ use hyper_util::rt::TokioIo;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -41,7 +43,7 @@ const HEAD_MAX: usize = 16 * 1024;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Waiting for a request, or for the client to read its answer.
     Idle,
     /// Part of a head has come.
@@ -54,17 +56,35 @@ enum Phase {
 
 /// A connection's phase, and for how many sweeps it has been in it.
 #[derive(Debug)]
-struct Watch {
+pub(super) struct Watch {
     phase: Cell<Phase>,
     sweeps: Cell<u32>,
     /// Whether the client may still be sending when the last answer goes out.
     lingers: Cell<bool>,
+    /// Wakes its task.
+    waker: RefCell<Option<Waker>>,
 }
 
 impl Watch {
-    fn enter(&self, phase: Phase) {
+    pub(super) fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         self.sweeps.set(0);
+    }
+
+    /// To be woken when a drain begins: a waiter that all cores share would cost each of them a lock.
+    pub(super) fn remember(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    async fn drain(&self, lifecycle: &Lifecycle) {
+        let drained = |cx: &mut Context<'_>| {
+            self.remember(cx);
+            if lifecycle.is_draining() { Poll::Ready(()) } else { Poll::Pending }
+        };
+        poll_fn(drained).await;
     }
 }
 
@@ -96,6 +116,13 @@ impl Connections {
         open.iter().filter(|(_, (watch, _))| too_slow(watch)).map(|(_, (_, task))| task.abort()).count()
     }
 
+    /// Tells every connection that a drain has begun.
+    pub fn wake(&self) {
+        let open = self.open.borrow();
+        let wakers = open.iter().filter_map(|(_, (watch, _))| watch.waker.borrow().clone());
+        wakers.for_each(Waker::wake);
+    }
+
     /// Cuts every connection.
     pub fn abort(&self) {
         self.open.borrow().iter().for_each(|(_, (_, task))| task.abort());
@@ -117,8 +144,12 @@ impl Drop for Place {
 
 /// Serves a connection in a task of its own on this core.
 pub fn spawn(core: &Rc<Core>, stream: TcpStream, peer: IpAddr) {
-    let watch =
-        Rc::new(Watch { phase: Cell::new(Phase::Idle), sweeps: Cell::new(0), lingers: Cell::new(false) });
+    let watch = Rc::new(Watch {
+        phase: Cell::new(Phase::Idle),
+        sweeps: Cell::new(0),
+        lingers: Cell::new(false),
+        waker: RefCell::default(),
+    });
     let mut open = core.connections.open.borrow_mut();
     let entry = open.vacant_entry();
     let place = Place { core: Rc::clone(core), key: entry.key() };
@@ -127,11 +158,24 @@ pub fn spawn(core: &Rc<Core>, stream: TcpStream, peer: IpAddr) {
     entry.insert((watch, task.abort_handle()));
 }
 
-async fn serve(place: Place, watch: Rc<Watch>, stream: TcpStream, peer: IpAddr) {
+async fn serve(place: Place, watch: Rc<Watch>, mut stream: TcpStream, peer: IpAddr) {
     let core = &place.core;
-    let io = TokioIo::new(Watched { stream, watch: Rc::clone(&watch), instead: Vec::new() });
+    let unread = if core.site.express {
+        express::serve(core, &watch, &mut stream, peer).await
+    } else {
+        Some(Vec::new())
+    };
+    let Some(unread) = unread else { return };
+    // In a box of its own: most connections never need the room that hyper takes.
+    Box::pin(serve_any(core, &watch, stream, unread, peer)).await;
+}
+
+/// Serves whatever comes, first what was read already.
+async fn serve_any(core: &Rc<Core>, watch: &Rc<Watch>, stream: TcpStream, unread: Vec<u8>, peer: IpAddr) {
+    let io =
+        TokioIo::new(Watched { stream, unread: unread.into(), watch: Rc::clone(watch), instead: Vec::new() });
     let service = service_fn(|request| {
-        let watch = Rc::clone(&watch);
+        let watch = Rc::clone(watch);
         async move {
             watch.enter(Phase::Busy);
             let mut response = answer(core, peer, request).await;
@@ -148,12 +192,11 @@ async fn serve(place: Place, watch: Rc<Watch>, stream: TcpStream, peer: IpAddr) 
         .max_header_size(HEAD_MAX)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    let mut drain = core.site.lifecycle.watch();
     tokio::select! {
         biased;
         // An error here is the client's: a reset, or bytes that were refused.
         _ = connection.as_mut() => return,
-        _ = drain.wait_for(Option::is_some) => {}
+        () = watch.drain(&core.site.lifecycle) => {}
     }
     // From here each answer is the last of its connection; one that is idle is closed, but not in the face of a request
     // that is on its way.
@@ -198,6 +241,8 @@ fn one_host(request: &Request<Incoming>) -> Result<(), Refusal> {
 /// problems.
 struct Watched {
     stream: TcpStream,
+    /// What was read from it before.
+    unread: Bytes,
     watch: Rc<Watch>,
     /// What is still to be written in place of a bare refusal.
     instead: Vec<u8>,
@@ -210,7 +255,12 @@ impl AsyncRead for Watched {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if self.unread.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        } else {
+            let bytes = buf.remaining().min(self.unread.len());
+            buf.put_slice(&self.unread.split_to(bytes));
+        }
         if buf.filled().len() > before && self.watch.phase.get() == Phase::Idle {
             self.watch.enter(Phase::Head);
         }
@@ -223,7 +273,7 @@ impl AsyncWrite for Watched {
         if self.instead.is_empty() {
             match bare_refusal(buf) {
                 Some(refusal) => {
-                    self.instead = refusal.to_wire();
+                    self.instead = refusal.close().to_wire();
                     self.watch.lingers.set(true);
                 }
                 None => {

@@ -89,6 +89,7 @@ pub fn run(
             () = accept(&core, &listener) => {}
             _ = drain.wait_for(Option::is_some) => {}
         }
+        core.connections.wake();
         take_accepted(&core, listener).await;
         let deadline = drain.borrow().unwrap_or_else(Instant::now);
         finish(&core, deadline).await;
@@ -116,7 +117,7 @@ fn admit(core: &Rc<Core>, stream: TcpStream, peer: SocketAddr) {
     if core.connections.count() >= core.connections_max {
         core.meters.shed.add(1);
         let refusal =
-            Refusal::new(Code::Overloaded, "too many connections are open").retry_after_us(1_000_000);
+            Refusal::new(Code::Overloaded, "too many connections are open").retry_after_us(1_000_000).close();
         // Into an empty socket buffer it fits at once; a client that cannot take it is only closed.
         let _ = stream.try_write(&refusal.to_wire());
         return;
@@ -164,5 +165,6 @@ async fn sweep(core: Rc<Core>) {
         let cut = core.connections.sweep(core.site.head_timeout, core.site.idle_timeout);
         core.meters.cut.add(cut as u64);
         core.desk.rest();
+        core.lane.follow_calendar();
     }
 }

@@ -226,20 +226,31 @@ impl Refusal {
         response
     }
 
-    /// The answer as bytes on the wire, for connections that no request can be read from; they are closed after it.
-    pub fn to_wire(&self) -> Vec<u8> {
+    /// Whether it is the last answer of its connection.
+    pub fn closes(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name == CONNECTION)
+    }
+
+    /// Writes the answer as it goes over the wire.
+    pub fn write(&self, date: Option<&[u8]>, to: &mut Vec<u8>) {
         let (status, body) = (self.code.status(), self.body());
         let reason = status.canonical_reason().unwrap_or_default();
-        let mut wire = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
-        wire.extend_from_slice(b"content-type: application/problem+json\r\nconnection: close\r\n");
-        for (name, value) in self.headers.iter().filter(|(name, _)| name != CONNECTION) {
-            wire.extend_from_slice(name.as_str().as_bytes());
-            wire.extend_from_slice(b": ");
-            wire.extend_from_slice(value.as_bytes());
-            wire.extend_from_slice(b"\r\n");
-        }
-        wire.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
-        wire.extend_from_slice(&body);
+        to.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
+        let mut header = |name: &str, value: &[u8]| {
+            [name.as_bytes(), b": ", value, b"\r\n"].iter().for_each(|part| to.extend_from_slice(part));
+        };
+        header("content-type", b"application/problem+json");
+        self.headers.iter().for_each(|(name, value)| header(name.as_str(), value.as_bytes()));
+        header("content-length", body.len().to_string().as_bytes());
+        date.iter().for_each(|date| header("date", date));
+        to.extend_from_slice(b"\r\n");
+        to.extend_from_slice(&body);
+    }
+
+    /// The answer as bytes, where no request could be read.
+    pub fn to_wire(&self) -> Vec<u8> {
+        let mut wire = Vec::new();
+        self.write(None, &mut wire);
         wire
     }
 }

@@ -1,6 +1,7 @@
 //! What the doors are set to, whether they are open, and what each core keeps for itself.
 
 use super::connection::Connections;
+use super::express::Lane;
 use super::problem::{Code, Refusal};
 use crate::callout::Clock;
 use crate::config::RateLimitKey;
@@ -36,6 +37,8 @@ pub struct Site {
     pub idle_timeout: Duration,
     /// How many connections are kept open, over all cores.
     pub connections_max: usize,
+    /// Whether plain requests are answered without hyper.
+    pub express: bool,
     /// Whether an answer waits until its record is on disk.
     pub sync_first: bool,
     /// Room for pages that take long to write.
@@ -130,7 +133,9 @@ pub struct Core {
     pub meters: Arc<Meters>,
     /// The connections it has accepted.
     pub connections: Connections,
-    /// How many of them it keeps open: its share of all.
+    /// What the express lane works with.
+    pub lane: Lane,
+    /// How many connections it keeps open: its share of all.
     pub connections_max: usize,
     /// Every route but the hot path.
     pub pages: Router,
@@ -146,6 +151,7 @@ impl Core {
             desk: Desk::new(&site.exchange, core, recorder, site.sync_first),
             meters: Arc::clone(&site.meters[core]),
             connections: Connections::default(),
+            lane: Lane::default(),
             connections_max: share + usize::from(core < rest),
             pages,
         }

@@ -1,0 +1,328 @@
+//! The express lane: POST /bid in its plain form is read and answered here, without hyper.
+//!
+//! * Plain is a strict subset: one whole request of HTTP/1.1 in one read, framed by a single Content-Length, with one
+//!   Host, declared as JSON or not at all, and no header that changes how it is read or what follows it.
+//! * Anything else, at any point between two requests, goes to hyper with every byte that was read, and the connection
+//!   stays there: so hyper alone says what is no request. Whole requests go through the same [`sell`] either way, and
+//!   `http.express = false` leaves everything to hyper.
+//! * All answers to what came in one read leave in one write. Buffers are the core's: an idle connection has none.
+
+use super::bid::{Asked, forwarded_for, sell};
+use super::connection::{Phase, Watch};
+use super::site::Core;
+use crate::config::RateLimitKey;
+use httparse::Status;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::Write as _;
+use std::mem::MaybeUninit;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::{Instant, SystemTime};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+
+/// What is read at once: many plain requests, and little enough for every connection that waits for an auction.
+const READ_BYTES: usize = 4096;
+/// A request with more headers is not plain.
+const HEADERS_MAX: usize = 24;
+/// How many idle buffers a core keeps.
+const IDLE_MAX: usize = 64;
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7)
+const DATE_BYTES: usize = 29;
+
+/// One core's buffers, and the date as its answers say it.
+#[derive(Debug)]
+pub struct Lane {
+    idle: RefCell<Vec<Buffers>>,
+    date: Cell<[u8; DATE_BYTES]>,
+}
+
+/// What the requests of one read need.
+#[derive(Debug)]
+struct Buffers {
+    read: Box<[u8]>,
+    sold: Vec<u8>,
+    answers: Vec<u8>,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        let lane = Self { idle: RefCell::default(), date: Cell::new([b' '; DATE_BYTES]) };
+        lane.follow_calendar();
+        lane
+    }
+}
+
+impl Lane {
+    /// To be called a few times a second.
+    pub fn follow_calendar(&self) {
+        let mut date = [b' '; DATE_BYTES];
+        // It always has this length.
+        let _ = write!(&mut date[..], "{}", httpdate::HttpDate::from(SystemTime::now()));
+        self.date.set(date);
+    }
+
+    fn take(&self) -> Buffers {
+        self.idle.borrow_mut().pop().unwrap_or_else(|| Buffers {
+            read: vec![0; READ_BYTES].into(),
+            sold: Vec::new(),
+            answers: Vec::new(),
+        })
+    }
+
+    fn give(&self, buffers: Buffers) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < IDLE_MAX {
+            idle.push(buffers);
+        }
+    }
+}
+
+/// Serves plain requests until something else comes, or a drain begins. Returns the bytes that hyper is to read before
+/// the stream's own; None if the connection has ended.
+pub(super) async fn serve(
+    core: &Core,
+    watch: &Watch,
+    stream: &mut TcpStream,
+    peer: IpAddr,
+) -> Option<Vec<u8>> {
+    let mut cut = None;
+    loop {
+        let (mut buffers, filled) = match read(core, watch, stream, cut.take()).await {
+            Ok((_, 0)) => return None,
+            Ok(read) => read,
+            Err(unread) => return Some(unread),
+        };
+        watch.enter(Phase::Busy);
+        let (answered, is_last) = answer(core, &mut buffers, filled, peer).await;
+        watch.enter(Phase::Idle);
+        let written = write(watch, stream, &buffers.answers).await;
+        if written.is_err() || is_last {
+            return None;
+        }
+        if answered == filled {
+            core.lane.give(buffers);
+        } else if answered > 0 && filled == READ_BYTES {
+            // The buffer has cut a request that may be plain.
+            buffers.read.copy_within(answered.., 0);
+            cut = Some((buffers, filled - answered));
+        } else {
+            return Some(buffers.read[answered..filled].to_vec());
+        }
+    }
+}
+
+/// What the client sends next, after the beginning that is there already. No bytes at all: the connection has ended.
+/// An error: hyper goes on, with these bytes first.
+async fn read(
+    core: &Core,
+    watch: &Watch,
+    stream: &mut TcpStream,
+    mut cut: Option<(Buffers, usize)>,
+) -> Result<(Buffers, usize), Vec<u8>> {
+    poll_fn(|cx| {
+        watch.remember(cx);
+        let (mut buffers, begun) = cut.take().unwrap_or_else(|| (core.lane.take(), 0));
+        let unread = |buffers: &Buffers| Poll::Ready(Err(buffers.read[..begun].to_vec()));
+        if core.site.lifecycle.is_draining() {
+            return unread(&buffers);
+        }
+        let mut buffer = ReadBuf::new(&mut buffers.read[begun..]);
+        let read = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
+        let filled = begun + buffer.filled().len();
+        match read {
+            Poll::Pending if begun > 0 => unread(&buffers),
+            Poll::Pending => {
+                core.lane.give(buffers);
+                Poll::Pending
+            }
+            // The end with half of a request, too, is hyper's to judge.
+            Poll::Ready(Ok(())) if filled == begun && begun > 0 => unread(&buffers),
+            Poll::Ready(Ok(())) => Poll::Ready(Ok((buffers, filled))),
+            Poll::Ready(Err(_)) => Poll::Ready(Ok((buffers, 0))),
+        }
+    })
+    .await
+}
+
+/// Answers the plain requests at the beginning of what was read. Gives where the first other one begins, and whether the
+/// last answer said that the connection ends.
+async fn answer(core: &Core, buffers: &mut Buffers, filled: usize, peer: IpAddr) -> (usize, bool) {
+    let Buffers { read, sold, answers } = buffers;
+    answers.clear();
+    let mut at = 0;
+    while !core.site.lifecycle.is_draining()
+        && let Some(plain) = Plain::read(&read[at..filled], core.site.key, core.site.body_max_bytes)
+    {
+        at += plain.bytes;
+        sold.clear();
+        let asked = Asked { body: plain.body, peer, forwarded: plain.forwarded, received_at: Instant::now() };
+        let outcome = sell(core, asked, sold).await;
+        let date = core.lane.date.get();
+        match outcome {
+            Ok(()) => write_sold(sold, &date, answers),
+            Err(refusal) => {
+                refusal.write(Some(&date), answers);
+                if refusal.closes() {
+                    return (at, true);
+                }
+            }
+        }
+    }
+    (at, false)
+}
+
+async fn write(watch: &Watch, stream: &mut TcpStream, mut answers: &[u8]) -> std::io::Result<()> {
+    while !answers.is_empty() {
+        let written = stream.write(answers).await?;
+        answers = &answers[written..];
+        watch.enter(Phase::Idle);
+    }
+    Ok(())
+}
+
+fn write_sold(body: &[u8], date: &[u8], to: &mut Vec<u8>) {
+    to.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ");
+    write_number(body.len(), to);
+    to.extend_from_slice(b"\r\ndate: ");
+    to.extend_from_slice(date);
+    to.extend_from_slice(b"\r\n\r\n");
+    to.extend_from_slice(body);
+}
+
+/// A length in decimal digits: in a vector, and without the formatter's detours.
+fn write_number(mut number: usize, to: &mut Vec<u8>) {
+    let begin = to.len();
+    loop {
+        to.push(b'0' + (number % 10) as u8);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    to[begin..].reverse();
+}
+
+/// A whole request in its plain form.
+#[derive(Debug, PartialEq, Eq)]
+struct Plain<'b> {
+    body: &'b [u8],
+    /// Of head and body.
+    bytes: usize,
+    /// The address that a trusted proxy was called from, where that counts.
+    forwarded: Option<IpAddr>,
+}
+
+/// Headers that change how a request is read, or what becomes of its connection.
+const NOT_PLAIN: [&str; 5] = ["transfer-encoding", "expect", "upgrade", "content-encoding", "trailer"];
+
+impl<'b> Plain<'b> {
+    /// The request that `read` begins with, if it is plain and all there.
+    fn read(read: &'b [u8], key: RateLimitKey, body_max_bytes: usize) -> Option<Self> {
+        if !read.starts_with(b"POST /bid HTTP/1.1\r\n") {
+            return None;
+        }
+        let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let mut request = httparse::Request::new(&mut []);
+        let Ok(Status::Complete(head)) = request.parse_with_uninit_headers(read, &mut headers) else {
+            return None;
+        };
+        let (mut hosts, mut length) = (0, None);
+        for header in &*request.headers {
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            let says = |value: &str| header.value.eq_ignore_ascii_case(value.as_bytes());
+            if is("host") {
+                hosts += 1;
+            } else if is("content-length") {
+                if length.replace(decimal(header.value)?).is_some() {
+                    return None;
+                }
+            } else if (is("content-type") && !says("application/json"))
+                || (is("connection") && !says("keep-alive"))
+                || NOT_PLAIN.into_iter().any(is)
+            {
+                return None;
+            }
+        }
+        let length = length.filter(|length| hosts == 1 && *length <= body_max_bytes)?;
+        let forwarded = match key {
+            RateLimitKey::Forwarded(hops) => {
+                let lists = request
+                    .headers
+                    .iter()
+                    .filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"));
+                forwarded_for(lists.map(|list| list.value), hops)
+            }
+            _ => None,
+        };
+        let bytes = head + length;
+        Some(Self { body: read.get(head..bytes)?, bytes, forwarded })
+    }
+}
+
+/// Up to six digits and nothing else.
+fn decimal(digits: &[u8]) -> Option<usize> {
+    let plain = (1..=6).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    plain.then(|| digits.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(request: &str) -> Option<&str> {
+        let plain = Plain::read(request.as_bytes(), RateLimitKey::Body, 100)?;
+        std::str::from_utf8(plain.body).ok()
+    }
+
+    #[test]
+    fn only_the_plain_form_is_taken() {
+        let with = |headers: &str, body: &str| format!("POST /bid HTTP/1.1\r\n{headers}\r\n{body}");
+        for (headers, body, expected) in [
+            ("Host: a\r\nContent-Length: 2\r\n", "{}", Some("{}")),
+            ("host: a\r\ncontent-length: 2\r\ncontent-type: Application/JSON\r\n", "{}", Some("{}")),
+            ("Host: a\r\nContent-Length: 2\r\nConnection: Keep-Alive\r\nX-Any: y\r\n", "{}more", Some("{}")),
+            ("Host: a\r\nContent-Length: 0\r\n", "", Some("")),
+            // Not whole, or too long.
+            ("Host: a\r\nContent-Length: 3\r\n", "{}", None),
+            ("Host: a\r\nContent-Length: 101\r\n", &" ".repeat(101), None),
+            // Framed in another way, or in none.
+            ("Host: a\r\n", "{}", None),
+            ("Host: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n", "{}", None),
+            ("Host: a\r\nContent-Length: +2\r\n", "{}", None),
+            ("Host: a\r\nContent-Length: 2, 2\r\n", "{}", None),
+            ("Host: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n", "{}", None),
+            // More than a plain request says.
+            ("Content-Length: 2\r\n", "{}", None),
+            ("Host: a\r\nHost: a\r\nContent-Length: 2\r\n", "{}", None),
+            ("Host: a\r\nContent-Length: 2\r\nConnection: close\r\n", "{}", None),
+            ("Host: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n", "{}", None),
+            ("Host: a\r\nContent-Length: 2\r\nUpgrade: h2c\r\n", "{}", None),
+            ("Host: a\r\nContent-Length: 2\r\nContent-Encoding: gzip\r\n", "{}", None),
+            ("Host: a\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n", "{}", None),
+            ("Host : a\r\nContent-Length: 2\r\n", "{}", None),
+            ("Host: a\r\n folded\r\nContent-Length: 2\r\n", "{}", None),
+        ] {
+            assert_eq!(plain(&with(headers, body)), expected, "{headers}");
+        }
+        for line in ["POST /bid HTTP/1.0", "GET /bid HTTP/1.1", "POST /bid?a HTTP/1.1", "POST /bids HTTP/1.1"]
+        {
+            assert_eq!(plain(&format!("{line}\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}")), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_written_as_it_is_read() {
+        for number in [0, 7, 10, 99, 100, 65_536, 999_999] {
+            let mut text = Vec::new();
+            write_number(number, &mut text);
+            assert_eq!(text, number.to_string().as_bytes());
+            assert_eq!(decimal(&text), Some(number));
+        }
+        for text in ["", "-1", "1 ", "1234567", "0x1"] {
+            assert_eq!(decimal(text.as_bytes()), None, "{text}");
+        }
+    }
+}
