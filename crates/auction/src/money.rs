@@ -46,14 +46,40 @@ impl Cpm {
 /// An exact decimal in USD with at least two places and no needless zeros: `0.83`, `0.50`, `12.345678`.
 impl fmt::Display for Cpm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, fraction) = (self.0 / 1_000_000, self.0 % 1_000_000);
-        let mut places = 6;
-        let mut shown = fraction;
-        while places > 2 && shown % 10 == 0 {
-            shown /= 10;
+        f.write_str(self.to_decimal(&mut [0; Self::DECIMAL_BYTES]))
+    }
+}
+
+impl Cpm {
+    /// The longest decimal: 14 digits, a point, six places.
+    pub const DECIMAL_BYTES: usize = 21;
+
+    /// What `Display` shows, without the detours of a formatter: every auction that sold writes one.
+    pub fn to_decimal(self, buffer: &mut [u8; Self::DECIMAL_BYTES]) -> &str {
+        let (mut whole, mut fraction, mut places) = (self.0 / 1_000_000, self.0 % 1_000_000, 6);
+        while places > 2 && fraction.is_multiple_of(10) {
+            fraction /= 10;
             places -= 1;
         }
-        write!(f, "{whole}.{shown:0places$}")
+        let mut at = Self::DECIMAL_BYTES;
+        let mut digit = |number: &mut u64| {
+            at -= 1;
+            buffer[at] = b'0' + (*number % 10) as u8;
+            *number /= 10;
+            at
+        };
+        for _ in 0..places {
+            digit(&mut fraction);
+        }
+        // A point is no digit, but its place is the next.
+        let point = digit(&mut 0);
+        let mut begin = digit(&mut whole);
+        while whole > 0 {
+            begin = digit(&mut whole);
+        }
+        buffer[point] = b'.';
+        // Digits and a point.
+        std::str::from_utf8(&buffer[begin..]).unwrap_or_default()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::callout::{Callout, Simulated};
 use crate::limiter::shared::{Asker, Shared};
-use crate::limiter::{Limiter, Verdict};
+use crate::limiter::{Knock, Limiter, Verdict};
 use crate::log;
 use crate::recorder::Recorder;
 use auction::{Answers, AuctionId, Chance, Clearing, Id, NoSale, Opportunity, Record, Supply, clear, invite};
@@ -118,6 +118,13 @@ pub enum Refused {
     Unrecorded(Unavailable),
 }
 
+/// Whose request it is, for the rate limit.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    address: IpAddr,
+    knock: Option<Knock>,
+}
+
 /// The snapshot in force, by a pointer that this core alone counts the holders of: with a shared count every core would
 /// write to the same line for every auction.
 #[derive(Debug)]
@@ -169,13 +176,19 @@ impl Desk {
         &self.exchange
     }
 
-    /// Holds one auction and hands its record to `answer`. `address` is what the rate limit counts by, `received_at`
-    /// when the request had been read.
+    /// The caller at `address`, whom the rate limit counts by. To be called as soon as it is known: what the limiter
+    /// remembers is then fetched while the rest of the request is read.
+    pub fn expect(&self, address: IpAddr) -> Caller {
+        let limiter = self.exchange.limiter.as_ref().filter(|_| self.asker.is_none());
+        Caller { address, knock: limiter.map(|limiter| limiter.knock(address)) }
+    }
+
+    /// Holds one auction and hands its record to `answer`; `received_at` is when the request had been read.
     pub async fn hold<T>(
         &self,
         callout: &impl Callout,
         opportunity: &Opportunity<'_>,
-        address: IpAddr,
+        caller: Caller,
         received_at: Instant,
         answer: impl FnOnce(&Record<'_>) -> T,
     ) -> Result<T, Refused> {
@@ -188,15 +201,15 @@ impl Desk {
             recorder.borrow_mut().check(supply).map_err(Refused::Unrecorded)?;
         }
         let since_start_us = received_at.duration_since(exchange.started_at).as_micros() as u64;
-        match (&self.asker, &exchange.limiter) {
-            (_, None) => {}
-            (None, Some(limiter)) => passed(limiter.admit(address, since_start_us))?,
-            (Some(asker), Some(limiter)) => {
+        match (&exchange.limiter, caller.knock, &self.asker) {
+            (Some(limiter), Some(knock), _) => passed(limiter.decide(knock, since_start_us))?,
+            (Some(limiter), None, Some(asker)) => {
                 let deadline = received_at + patience(opportunity.tmax_ms);
                 // In a box: its room is not to be carried through every auction that needs no Redis.
-                let verdict = Box::pin(asker.admit(limiter, address, since_start_us, deadline)).await;
-                passed(verdict.ok_or(Refused::LimiterAway)?)?;
+                let asked = Box::pin(asker.admit(limiter, caller.address, since_start_us, deadline));
+                passed(asked.await.ok_or(Refused::LimiterAway)?)?;
             }
+            _ => {}
         }
 
         let supply = supply.ok_or(Refused::UnknownSupply)?;

@@ -173,7 +173,15 @@ pub(super) async fn sell(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> R
 
 async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<(), Refusal> {
     let site = &*core.site;
-    let request = request::parse(asked.body, site.json_depth_max)?;
+    let desk = &core.desk;
+    let mut caller = match site.key {
+        RateLimitKey::Body => None,
+        RateLimitKey::Peer => Some(desk.expect(asked.peer)),
+        RateLimitKey::Forwarded(_) => Some(desk.expect(asked.forwarded.unwrap_or(asked.peer))),
+    };
+    let request = request::parse(asked.body, site.json_depth_max, |ip| {
+        caller.get_or_insert_with(|| desk.expect(ip));
+    })?;
     site.lifecycle.time_for(request.tmax_ms)?;
     let opportunity = Opportunity {
         supply_id: &request.supply_id,
@@ -182,20 +190,16 @@ async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<()
         tmax_ms: request.tmax_ms,
         imps: &[Imp::PLAIN],
     };
-    let address = match site.key {
-        RateLimitKey::Body => request.ip,
-        RateLimitKey::Peer => asked.peer,
-        RateLimitKey::Forwarded(_) => asked.forwarded.unwrap_or(asked.peer),
-    };
+    let caller = caller.unwrap_or_else(|| desk.expect(request.ip));
     let answer = |record: &Record<'_>| write_sale(record, sold);
-    let held = core.desk.hold(&site.exchange.callout, &opportunity, address, asked.received_at, answer).await;
+    let held = desk.hold(&site.exchange.callout, &opportunity, caller, asked.received_at, answer).await;
     core.meters.bid_duration.observe(asked.received_at.elapsed());
     held.unwrap_or_else(|refused| Err(refusal(refused, core, &opportunity)))
 }
 
 /// No Content-Type at all passes; one that names something else, or an encoding, does not.
 fn declared_as_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    let unsupported = |detail: &str| Err(Refusal::new(Code::UnsupportedMediaType, detail));
+    let unsupported = |detail: &'static str| Err(Refusal::new(Code::UnsupportedMediaType, detail));
     if let Some(content_type) = headers.get(CONTENT_TYPE) {
         let essence = content_type.as_bytes().split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
         let subtype = |prefix: &[u8]| {
@@ -291,11 +295,12 @@ fn write_sale(record: &Record<'_>, to: &mut Vec<u8>) -> Result<(), Refusal> {
 }
 
 fn write_answer(winner: &str, price: Cpm, to: &mut Vec<u8>) {
-    use std::io::Write;
     to.extend_from_slice(b"{\"winner\":");
     // Writing to memory cannot fail.
     let _ = serde_json::to_writer(&mut *to, winner);
-    let _ = write!(to, ",\"price\":{price}}}");
+    to.extend_from_slice(b",\"price\":");
+    to.extend_from_slice(price.to_decimal(&mut [0; Cpm::DECIMAL_BYTES]).as_bytes());
+    to.push(b'}');
 }
 
 fn refusal(refused: Refused, core: &Core, opportunity: &Opportunity<'_>) -> Refusal {

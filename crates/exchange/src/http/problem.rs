@@ -22,7 +22,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use utoipa::ToSchema;
 
 /// Which refusal; its name is the `code` of the answer.
@@ -133,10 +134,11 @@ pub struct FieldError {
 
 /// The body of a refusal (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Problem {
+pub struct Problem<'a> {
     /// A page that explains the code.
-    #[schema(example = "/problems/rate_limited")]
-    pub r#type: String,
+    #[schema(value_type = String, example = "/problems/rate_limited")]
+    #[serde(serialize_with = "page")]
+    pub r#type: Code,
     /// What the code means.
     #[schema(example = "Too many requests for this address")]
     pub title: &'static str,
@@ -145,13 +147,17 @@ pub struct Problem {
     pub status: u16,
     /// What happened, for a person.
     #[schema(example = "this address has had its 3 requests in 60 s; the next one passes in 42 s")]
-    pub detail: String,
+    pub detail: &'a str,
     /// What happened, for a program.
     #[schema(example = "rate_limited")]
     pub code: &'static str,
     /// With `invalid_request`: every member that breaks its rule.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<FieldError>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub errors: &'a [FieldError],
+}
+
+fn page<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("/problems/{}", code.name()))
 }
 
 /// A refusal on its way out.
@@ -159,14 +165,14 @@ pub struct Problem {
 pub struct Refusal {
     /// Which one.
     pub code: Code,
-    detail: String,
+    detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
     /// A refusal with its sentence.
-    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into(), errors: Vec::new(), headers: Vec::new() }
     }
 
@@ -204,22 +210,24 @@ impl Refusal {
         self.header(ALLOW, methods)
     }
 
-    fn body(&self) -> Vec<u8> {
+    fn write_body(&self, to: &mut Vec<u8>) {
         let problem = Problem {
-            r#type: format!("/problems/{}", self.code.name()),
+            r#type: self.code,
             title: self.code.title(),
             status: self.code.status().as_u16(),
-            detail: self.detail.clone(),
+            detail: &self.detail,
             code: self.code.name(),
-            errors: self.errors.clone(),
+            errors: &self.errors,
         };
-        // Strings and a number: nothing in it can fail to be JSON.
-        serde_json::to_vec(&problem).unwrap_or_default()
+        // Strings and a number: nothing in it can fail to be JSON, nor writing it to memory.
+        let _ = serde_json::to_writer(to, &problem);
     }
 
     /// The answer.
     pub fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.body())));
+        let mut body = Vec::with_capacity(256);
+        self.write_body(&mut body);
+        let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = self.code.status();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response.headers_mut().extend(self.headers);
@@ -231,26 +239,28 @@ impl Refusal {
         self.headers.iter().any(|(name, _)| name == CONNECTION)
     }
 
-    /// Writes the answer as it goes over the wire.
-    pub fn write(&self, date: Option<&[u8]>, to: &mut Vec<u8>) {
-        let (status, body) = (self.code.status(), self.body());
+    /// Writes the answer as it goes over the wire; `body` is room to write its body to first.
+    pub fn write(&self, date: Option<&[u8]>, body: &mut Vec<u8>, to: &mut Vec<u8>) {
+        body.clear();
+        self.write_body(body);
+        let status = self.code.status();
+        let mut digits = itoa::Buffer::new();
+        let mut line = |parts: [&[u8]; 4]| parts.iter().for_each(|part| to.extend_from_slice(part));
         let reason = status.canonical_reason().unwrap_or_default();
-        to.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
-        let mut header = |name: &str, value: &[u8]| {
-            [name.as_bytes(), b": ", value, b"\r\n"].iter().for_each(|part| to.extend_from_slice(part));
-        };
-        header("content-type", b"application/problem+json");
-        self.headers.iter().for_each(|(name, value)| header(name.as_str(), value.as_bytes()));
-        header("content-length", body.len().to_string().as_bytes());
-        date.iter().for_each(|date| header("date", date));
-        to.extend_from_slice(b"\r\n");
-        to.extend_from_slice(&body);
+        line([b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason.as_bytes()]);
+        line([b"\r\n", b"content-type: application/problem+json\r\n", b"", b""]);
+        for (name, value) in &self.headers {
+            line([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+        }
+        line([b"content-length: ", digits.format(body.len()).as_bytes(), b"\r\n", b""]);
+        date.iter().for_each(|date| line([b"date: ", date, b"\r\n", b""]));
+        line([b"\r\n", body, b"", b""]);
     }
 
     /// The answer as bytes, where no request could be read.
     pub fn to_wire(&self) -> Vec<u8> {
-        let mut wire = Vec::new();
-        self.write(None, &mut wire);
+        let (mut body, mut wire) = (Vec::new(), Vec::new());
+        self.write(None, &mut body, &mut wire);
         wire
     }
 }

@@ -35,8 +35,9 @@ pub struct BidRequest<'a> {
     pub tmax_ms: u32,
 }
 
-/// Reads a body, nested at most `depth_max` levels.
-pub fn parse(body: &[u8], depth_max: usize) -> Result<BidRequest<'_>, Refusal> {
+/// Reads a body, nested at most `depth_max` levels. The address is told as soon as it is known, whatever comes of the
+/// rest.
+pub fn parse(body: &[u8], depth_max: usize, told: impl FnOnce(IpAddr)) -> Result<BidRequest<'_>, Refusal> {
     let malformed = |detail: String| Refusal::new(Code::MalformedJson, detail);
     let text = std::str::from_utf8(body)
         .map_err(|error| malformed(format!("the body is not UTF-8 (byte {})", error.valid_up_to())))?;
@@ -50,7 +51,7 @@ pub fn parse(body: &[u8], depth_max: usize) -> Result<BidRequest<'_>, Refusal> {
         });
     }
     let members: Members<'_> = serde_json::from_str(text).map_err(|error| malformed(sentence(&error)))?;
-    members.check().map_err(Refusal::invalid)
+    members.check(told).map_err(Refusal::invalid)
 }
 
 fn sentence(error: &serde_json::Error) -> String {
@@ -162,18 +163,19 @@ impl<'de> Deserialize<'de> for Name<'de> {
 
 impl<'a> Members<'a> {
     /// Every rule is checked, so that the answer names every member that breaks one.
-    fn check(self) -> Result<BidRequest<'a>, Vec<FieldError>> {
+    fn check(self, told: impl FnOnce(IpAddr)) -> Result<BidRequest<'a>, Vec<FieldError>> {
         let mut errors: Vec<_> = self.twice.iter().map(|name| field(name, "appears twice")).collect();
         let mut keep = |name, detail: String| errors.push(FieldError { field: String::from(name), detail });
+        let ip = text(self.ip)
+            .and_then(|ip| ip.parse().map_err(|_| "must be an IPv4 or IPv6 address".to_owned()))
+            .inspect(|ip| told(*ip));
         let supply_id = text(self.supply_id)
             .and_then(|id| Id::check(&id).map(|()| id).map_err(|error| error.to_string()))
             .map_err(|detail| keep("supply_id", detail));
-        let ip = text(self.ip)
-            .and_then(|ip| ip.parse().map_err(|_| "must be an IPv4 or IPv6 address".to_owned()))
-            .map_err(|detail| keep("ip", detail));
+        let ip = ip.map_err(|detail| keep("ip", detail));
         let country = text(self.country)
             .and_then(|code| {
-                Country::from_code(&code).ok_or("must be a country code of ISO 3166-1".to_owned())
+                Country::from_code(&code).ok_or_else(|| "must be a country code of ISO 3166-1".to_owned())
             })
             .map_err(|detail| keep("country", detail));
         let tmax_ms = tmax_ms(self.tmax).map_err(|detail| keep("tmax", detail));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 /// `code` or the request, as one line.
 fn read(body: &[u8]) -> String {
-    match parse(body, 32) {
+    match parse(body, 32, |_| {}) {
         Ok(r) => format!("{} {} {} {}", r.supply_id, r.ip, r.country, r.tmax_ms),
         Err(refusal) => {
             let problem: serde_json::Value = serde_json::from_slice(&wire_body(&refusal)).unwrap();
@@ -118,7 +118,7 @@ fn other_members_are_ignored_whole_but_never_twice() {
 
 #[test]
 fn a_refusal_repeats_input_only_as_a_json_string() {
-    let refusal = parse(br#"{"<script>\"\u001b[2J":1,"<script>\"\u001b[2J":2}"#, 32).unwrap_err();
+    let refusal = parse(br#"{"<script>\"\u001b[2J":1,"<script>\"\u001b[2J":2}"#, 32, |_| {}).unwrap_err();
     let body = String::from_utf8(wire_body(&refusal)).unwrap();
     assert!(!body.contains('\u{1b}') && serde_json::from_str::<serde_json::Value>(&body).is_ok(), "{body}");
 }
@@ -126,7 +126,7 @@ fn a_refusal_repeats_input_only_as_a_json_string() {
 proptest! {
     #[test]
     fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = parse(&body, 32);
+        let _ = parse(&body, 32, |_| {});
     }
 
     #[test]

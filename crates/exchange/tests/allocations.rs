@@ -1,0 +1,108 @@
+//! The steady state of POST /bid allocates nothing: every allocation of the process is counted while one client sends.
+#![expect(unsafe_code, reason = "an allocator that counts has no safe form")]
+
+use exchange::config::{Config, Settings};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory but an atomic.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps `alloc`'s contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps `dealloc`'s contract; `place` came from `System`.
+        unsafe { System.dealloc(place, layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps `realloc`'s contract; `place` came from `System`.
+        unsafe { System.realloc(place, layout, bytes) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// A server of one core in this process, with everything on and `settings` besides.
+fn serve(settings: &[(&str, &str)]) -> (tempfile::TempDir, SocketAddr) {
+    let home = tempfile::tempdir().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = address.to_string();
+    let all = [
+        ("data_dir", home.path().to_str().unwrap()),
+        ("listen", &listen),
+        ("workers", "1"),
+        ("log.level", "off"),
+    ];
+    let all = all.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let config = Config::from(&Settings::gather(None, vec![], vec![], all.collect()).unwrap()).unwrap();
+    // Ends with the process.
+    std::thread::spawn(move || exchange::serve::run(&config));
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not listen");
+        std::thread::yield_now();
+    }
+    (home, address)
+}
+
+/// A client that allocates nothing, either.
+struct Client {
+    stream: TcpStream,
+    address: u32,
+    statuses: [u64; 6],
+}
+
+impl Client {
+    /// Asks `n` times, each time for another address of so many.
+    fn ask(&mut self, n: u32, addresses: u32) {
+        for _ in 0..n {
+            self.address = (self.address + 1) % addresses;
+            let [_, b, c, d] = self.address.to_be_bytes();
+            let (mut request, mut body) = ([0; 512], [0; 128]);
+            let mut rest = &mut body[..];
+            write!(rest, r#"{{"supply_id":"supply1","ip":"10.{b}.{c}.{d}","country":"US","tmax":200}}"#)
+                .unwrap();
+            let length = 128 - rest.len();
+            let mut rest = &mut request[..];
+            write!(rest, "POST /bid HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n").unwrap();
+            write!(rest, "content-length: {length}\r\n\r\n").unwrap();
+            rest.write_all(&body[..length]).unwrap();
+            let length = 512 - rest.len();
+            self.stream.write_all(&request[..length]).unwrap();
+            let mut answer = [0; 2048];
+            let read = self.stream.read(&mut answer).unwrap();
+            assert!(read > 12, "the connection has ended");
+            self.statuses[usize::from(answer[9] - b'0')] += 1;
+        }
+    }
+}
+
+#[test]
+fn the_steady_state_of_a_bid_allocates_nothing() {
+    let (_home, address) = serve(&[("rate_limit.requests", "1000")]);
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut client = Client { stream, address: 0, statuses: [0; 6] };
+    // Until every buffer is as large as it gets and every address is known.
+    client.ask(10_000, 5_000);
+    let (before, begun) = (ALLOCATIONS.load(Ordering::Relaxed), Instant::now());
+    client.ask(20_000, 5_000);
+    let (allocations, took) = (ALLOCATIONS.load(Ordering::Relaxed) - before, begun.elapsed());
+    // No bids are an answer, too.
+    assert_eq!(client.statuses[2] + client.statuses[4], 30_000, "by hundreds: {:?}", client.statuses);
+    // What the background does meanwhile: syncs, looks at the catalogue.
+    assert!(allocations < 4_000, "{allocations} allocations in 20,000 bids in {took:?}");
+}
