@@ -107,6 +107,9 @@ pub struct Serve {
     /// How many cores serve [default: all]
     #[arg(long, value_name = "N")]
     pub workers: Option<String>,
+    /// Never let a core sleep: the least latency, for all of each core's time [default: false]
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    pub busy_poll: Option<String>,
     /// The same seed and requests give the same answers [default: random]
     #[arg(long, value_name = "N")]
     pub seed: Option<String>,
@@ -255,6 +258,7 @@ impl Serve {
         pairs([
             ("listen", &self.listen),
             ("workers", &self.workers),
+            ("busy_poll", &self.busy_poll),
             ("seed", &self.seed),
             ("log.auctions", &self.log_auctions),
         ])

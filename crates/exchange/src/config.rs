@@ -42,6 +42,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How many cores serve.
     pub workers: usize,
+    /// Whether they never sleep.
+    pub busy_poll: bool,
     /// None: drawn at the start.
     pub seed: Option<u64>,
     /// The catalogue's database.
@@ -127,6 +129,7 @@ impl Config {
         Ok(Self {
             listen: settings.parse("listen", address)?,
             workers,
+            busy_poll: settings.choice("busy_poll", &[("false", false), ("true", true)])?,
             seed: match settings.text("seed") {
                 "random" => None,
                 _ => Some(settings.number("seed")?),

@@ -83,6 +83,7 @@ fn site(config: &Config, exchange: Exchange) -> Site {
         head_timeout: config.http.head_timeout,
         idle_timeout: config.http.idle_timeout,
         connections_max: config.http.connections_max,
+        busy_poll: config.busy_poll,
         express: config.http.express,
         sync_first: config.journal.as_ref().is_some_and(|journal| journal.sync_ms == 0),
         reports: Semaphore::new(REPORTS_MAX),

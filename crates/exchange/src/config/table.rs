@@ -71,6 +71,13 @@ pub(super) const TABLE: &[Spec] = &[
         "how many cores serve; auto is all of them",
     ),
     Spec::new(
+        "busy_poll",
+        "false",
+        "",
+        OneOf(&["false", "true"]),
+        "whether cores never sleep: the least latency, for all of each core's time",
+    ),
+    Spec::new(
         "seed",
         "random",
         "",

@@ -84,6 +84,9 @@ pub fn run(
         // Who waited for it may have given up on another core.
         let _ = listens.send(());
         let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&core)));
+        if site.busy_poll {
+            tokio::task::spawn_local(stay_awake());
+        }
         let mut drain = site.lifecycle.watch();
         tokio::select! {
             () = accept(&core, &listener) => {}
@@ -96,6 +99,14 @@ pub fn run(
         sweeper.abort();
         Ok(())
     })
+}
+
+/// Something is always to be done, so the runtime looks for requests without ever waiting for one: to be woken takes
+/// longer than to answer.
+async fn stay_awake() {
+    loop {
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn accept(core: &Rc<Core>, listener: &TcpListener) {

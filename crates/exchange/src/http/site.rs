@@ -37,6 +37,8 @@ pub struct Site {
     pub idle_timeout: Duration,
     /// How many connections are kept open, over all cores.
     pub connections_max: usize,
+    /// Whether cores never sleep.
+    pub busy_poll: bool,
     /// Whether plain requests are answered without hyper.
     pub express: bool,
     /// Whether an answer waits until its record is on disk.

@@ -76,6 +76,7 @@ fn every_flag_of_the_contract_is_one() {
         "bourse-data",
         "--workers",
         "1",
+        "--busy-poll",
         "--seed",
         "7",
         "--log-auctions",
