@@ -13,11 +13,14 @@ mod catalogue;
 mod check;
 mod generators;
 mod lab;
+mod latency;
 mod machine;
+mod memory;
 mod plot;
 mod report;
 mod server;
 mod sides;
+mod start;
 mod statistics;
 mod subject;
 mod turns;
@@ -46,6 +49,12 @@ pub(crate) struct Options {
 enum Name {
     /// CPU per POST /bid: floor, bare hyper, Bourse with its parts switched on one by one
     Bid(bid::Options),
+    /// Latency of POST /bid at fixed rates, by scheduled times
+    Latency(latency::Options),
+    /// Time from start to first answer
+    Start(start::Options),
+    /// Memory at the start, for each address, and under load
+    Memory(memory::Options),
 }
 
 /// What every benchmark takes.
@@ -82,5 +91,8 @@ impl Profile {
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.name {
         Name::Bid(options) => bid::run(options),
+        Name::Latency(options) => latency::run(options),
+        Name::Start(options) => start::run(options),
+        Name::Memory(options) => memory::run(options),
     }
 }

@@ -15,7 +15,10 @@ type DrawError<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::Er
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 const FONT: &str = "sans-serif";
+/// Width and height in pixels.
 const PANEL: (u32, u32) = (860, 420);
+/// The width of a legend.
+const LEGEND: u32 = 160;
 /// Distinguishable also to who sees few colours (Okabe and Ito).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
@@ -128,7 +131,13 @@ impl Lines {
         X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
         Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
-        let mut chart = ChartBuilder::on(area)
+        let (area, legend) = if self.series.len() > 1 {
+            area.split_horizontally(PANEL.0 - LEGEND)
+        } else {
+            area.split_horizontally(PANEL.0)
+        };
+        self.draw_legend(&legend)?;
+        let mut chart = ChartBuilder::on(&area)
             .caption(&self.title, (FONT, 20))
             .margin(12)
             .margin_right(28)
@@ -146,20 +155,26 @@ impl Lines {
             .x_label_formatter(&|value| number(*value))
             .y_label_formatter(&|value| number(*value))
             .draw()?;
-        for ((name, points), colour) in self.series.iter().zip(COLOURS.iter().cycle().copied()) {
+        for ((_, points), colour) in self.series.iter().zip(COLOURS.iter().cycle().copied()) {
             let medians = points.iter().map(|(x, y)| (*x, y.median));
-            chart
-                .draw_series(LineSeries::new(medians.clone(), colour.stroke_width(2)))?
-                .label(name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+            chart.draw_series(LineSeries::new(medians.clone(), colour.stroke_width(2)))?;
             chart.draw_series(medians.map(|point| Circle::new(point, 3, colour.filled())))?;
             let spans = points.iter().map(|(x, y)| [(*x, y.min), (*x, y.max)]);
             chart.draw_series(spans.map(|span| PathElement::new(span, colour.mix(0.6))))?;
         }
-        if self.series.len() > 1 {
-            let mut legend = chart.configure_series_labels();
-            legend.position(SeriesLabelPosition::UpperLeft).label_font((FONT, 14));
-            legend.background_style(WHITE.mix(0.85)).border_style(BLACK.mix(0.3)).draw()?;
+        Ok(())
+    }
+
+    /// Beside the chart, where no line runs through it.
+    fn draw_legend<'a>(&self, area: &Area<'a>) -> Result<(), DrawError<'a>> {
+        if self.series.len() < 2 {
+            return Ok(());
+        }
+        let style = (FONT, 15).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
+        for (place, ((name, _), colour)) in self.series.iter().zip(COLOURS.iter().cycle()).enumerate() {
+            let y = 60 + 24 * place as i32;
+            area.draw(&PathElement::new([(0, y), (22, y)], colour.stroke_width(3)))?;
+            area.draw(&Text::new(name.clone(), (30, y), style.clone()))?;
         }
         Ok(())
     }
@@ -177,7 +192,12 @@ impl Lines {
     fn y_range(&self) -> Range<f64> {
         let low = self.points().map(|(_, y)| y.min).fold(f64::INFINITY, f64::min);
         let high = self.points().map(|(_, y)| y.max).fold(0.0, f64::max);
-        if self.y.logarithmic { low.max(0.1) * 0.7..high.max(1.0) * 1.4 } else { 0.0..high.max(0.1) * 1.15 }
+        if !self.y.logarithmic {
+            return 0.0..high.max(0.1) * 1.15;
+        }
+        // Whole decades: ticks stand at powers of ten.
+        let (low, high) = (low.max(0.1).log10().floor(), high.max(1.0).log10().ceil());
+        10f64.powf(low)..10f64.powf(high.max(low + 1.0))
     }
 }
 

@@ -69,12 +69,28 @@ impl Subject {
         Ok(figures)
     }
 
+    /// The figures so far, with nothing that runs; this side goes on without them.
+    pub(super) fn set_aside(&mut self) -> Self {
+        let figures = std::mem::take(&mut self.figures);
+        Self { figures, ..Self::new(self.spec.clone()) }
+    }
+
     /// The running server; started if need be.
     pub(super) fn server(&mut self, lab: &mut Lab) -> Result<&Server> {
         if self.running.is_none() {
             self.start(lab)?;
         }
         self.running.as_ref().map(|running| &running.server).context("the server does not run")
+    }
+
+    /// Has somebody ask the running server, and checks the answers.
+    pub(super) fn ask(
+        &mut self,
+        lab: &mut Lab,
+        load: impl FnOnce(&mut Lab, &Server) -> Result<Answered>,
+    ) -> Result<()> {
+        let running = self.running.as_ref().context("the server does not run")?;
+        right(&load(lab, &running.server)?)
     }
 
     /// Of each round.
