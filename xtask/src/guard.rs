@@ -12,15 +12,45 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+
+use crate::workspace::{ask, ends_within};
+
+/// How long what runs beside this program may take to end by itself.
+const END_MAX: Duration = Duration::from_secs(15);
 
 const SCRIPT: &str = include_str!("guard.sh");
 
 /// A running guard; dropping it cleans up.
 pub(crate) struct Guard {
     process: Child,
-    orders: Option<ChildStdin>,
+    orders: Option<Rc<ChildStdin>>,
+}
+
+/// What runs beside this program until it is dropped.
+pub(crate) struct Background {
+    /// The first process of its group.
+    pub(crate) child: Child,
+    orders: Weak<ChildStdin>,
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let group = self.child.id();
+        for signal in ["TERM", "KILL"] {
+            ask("kill", &["-s", signal, "--", &format!("-{group}")]);
+            if ends_within(END_MAX, &mut self.child).unwrap_or(true) {
+                break;
+            }
+        }
+        // Its number may soon be somebody else's.
+        if let Some(orders) = self.orders.upgrade() {
+            let _ = writeln!(&*orders, "ended {group}");
+        }
+    }
 }
 
 impl Guard {
@@ -33,7 +63,7 @@ impl Guard {
             .process_group(0)
             .spawn()
             .context("cannot start sh")?;
-        let orders = process.stdin.take();
+        let orders = process.stdin.take().map(Rc::new);
         Ok(Self { process, orders })
     }
 
@@ -58,6 +88,14 @@ impl Guard {
         Ok(child)
     }
 
+    /// Starts `command` in a group of its own, which ends when the [`Background`] is dropped or with this program.
+    pub(crate) fn background(&mut self, command: &mut Command) -> Result<Background> {
+        let child = command.process_group(0).spawn()?;
+        self.order(&format!("background {}", child.id()))?;
+        let orders = self.orders.as_ref().map(Rc::downgrade).unwrap_or_default();
+        Ok(Background { child, orders })
+    }
+
     /// Removes this directory at the end, once the servers in it have stopped.
     pub(crate) fn remove_scratch(&mut self, dir: &Path) -> Result<()> {
         self.order(&format!("scratch {}", dir.display()))
@@ -69,8 +107,8 @@ impl Guard {
     }
 
     fn order(&mut self, line: &str) -> Result<()> {
-        let orders = self.orders.as_mut().context("the guard has been told to finish")?;
-        writeln!(orders, "{line}").context("the guard is gone")
+        let orders = self.orders.as_ref().context("the guard has been told to finish")?;
+        writeln!(&**orders, "{line}").context("the guard is gone")
     }
 }
 

@@ -1,11 +1,13 @@
 # The guard: cleans up after `cargo xtask`. It reads what there is to clean up, a line each, and acts when its
 # input ends, which happens however the writer ends: by itself, by Ctrl-C, by kill -9.
 trap '' HUP INT TERM
-group= servers= scratch= policy=
+group= background= servers= scratch= policy=
 while read -r what value; do
     case $what in
         group) group=$value ;;
         idle) group= ;;
+        background) background="$background $value" ;;
+        ended) background=$(for pid in $background; do [ "$pid" = "$value" ] || echo "$pid"; done) ;;
         scratch) scratch=$value ;;
         server) servers="$servers $value" ;;
         policy) policy=$value ;;
@@ -26,6 +28,9 @@ if [ -n "$group" ]; then
     kill -TERM "-$group" 2>/dev/null
     wait_while kill -0 "-$group" || kill -KILL "-$group"
 fi
+
+for pid in $background; do kill -TERM "-$pid" 2>/dev/null; done
+for pid in $background; do wait_while kill -0 "-$pid" || kill -KILL "-$pid"; done
 
 if [ -n "$scratch" ]; then
     # SIGQUIT is an immediate shutdown: the data are thrown away, so nothing has to be written first.

@@ -1,12 +1,13 @@
 //! What a maintainer runs: `cargo xtask test` decides whether a change may go in, `cargo xtask chaos` breaks
-//! things for longer, `cargo xtask servers` lends the same servers to a shell.
+//! things for longer, `cargo xtask bench` measures, `cargo xtask servers` lends the same servers to a shell.
 //!
-//! * Progress goes to standard error; standard output holds only what a shell may read (the exports of
-//!   `servers`).
+//! * Progress goes to standard error; standard output holds only what somebody asked for: the exports of `servers`,
+//!   the tables of `bench`.
 //! * Exit status: 0 when everything asked for passed, 1 with what did not and why, a line each, 2 for a wrong
 //!   call.
 //! * Nothing is left behind, whichever way the program ends: see [`guard`].
 
+mod bench;
 mod chaos;
 mod debian;
 mod guard;
@@ -35,6 +36,8 @@ enum Task {
     Test(test::Options),
     /// Run the tests that kill, cut and crash, for as long as asked
     Chaos(chaos::Options),
+    /// Measure what a request costs, side by side with the least that it could cost
+    Bench(bench::Options),
     /// Start the servers that tests use, print their addresses for a shell, and wait for Ctrl-C
     Servers(servers::Options),
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Chaos(options) => chaos::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Servers(options) => servers::run(&options),
     };
     match done {

@@ -14,8 +14,8 @@ use crate::debian;
 use crate::guard::Guard;
 use crate::postgres::{self, Postgres};
 
-/// A program that tests start by themselves.
-struct Program {
+/// A program that tests or benchmarks start by themselves.
+pub(crate) struct Program {
     name: &'static str,
     /// The Debian package that brings it.
     package: &'static str,
@@ -23,8 +23,14 @@ struct Program {
     version: &'static str,
 }
 
+/// The load generator of benchmarks.
+pub(crate) const WRK: Program = Program { name: "wrk", package: "wrk", version: "-v" };
+/// Redis, for benchmarks.
+pub(crate) const REDIS: Program =
+    Program { name: "redis-server", package: "redis-server", version: "--version" };
+
 const PROGRAMS: [Program; 4] = [
-    Program { name: "redis-server", package: "redis-server", version: "--version" },
+    REDIS,
     Program { name: "redis-cli", package: "redis-tools", version: "--version" },
     Program { name: "nginx", package: "nginx-light", version: "-v" },
     Program { name: "strace", package: "strace", version: "-V" },
@@ -33,27 +39,46 @@ const PROGRAMS: [Program; 4] = [
 /// Where Debian keeps servers; not in everybody's PATH.
 const SERVER_DIRS: [&str; 2] = ["/usr/local/sbin", "/usr/sbin"];
 
-/// Looks for everything, and installs what is missing if that is allowed; says what there is.
+/// Looks for everything the tests need, and installs what is missing if that is allowed; says what there is.
 pub(crate) fn provide(guard: &mut Guard) -> Result<String> {
+    provide_all("the tests", missing, guard)?;
+    Ok(versions(&PROGRAMS))
+}
+
+/// The same for a benchmark that needs only these programs.
+pub(crate) fn provide_programs(programs: &[Program], guard: &mut Guard) -> Result<String> {
+    let missing = || programs.iter().filter(|program| program.find().is_none());
+    let missing = || missing().map(|program| (program.name.to_owned(), program.package)).collect();
+    provide_all("the benchmark", missing, guard)?;
+    Ok(versions(programs))
+}
+
+fn provide_all(who: &str, missing: impl Fn() -> Vec<Missing>, guard: &mut Guard) -> Result<()> {
     let packages: Vec<&str> = missing().into_iter().map(|(_, package)| package).collect();
     if !packages.is_empty() && debian::may_install() {
         debian::install(&packages, guard)?;
     }
     let missing = missing();
-    ensure!(missing.is_empty(), "{}", explained(&missing));
-    let versions = PROGRAMS.iter().filter_map(|program| Some((program.name, program.version()?)));
+    ensure!(missing.is_empty(), "{}", explained(who, &missing));
+    Ok(())
+}
+
+fn versions(programs: &[Program]) -> String {
+    let versions = programs.iter().filter_map(|program| Some((program.name, program.version()?)));
     let versions: Vec<String> = versions.map(|(name, version)| format!("{name} {version}")).collect();
-    Ok(versions.join(", "))
+    versions.join(", ")
 }
 
 /// What is not on this machine: its name for a person, and its Debian package.
-fn missing() -> Vec<(String, &'static str)> {
+type Missing = (String, &'static str);
+
+fn missing() -> Vec<Missing> {
     let postgres = Postgres::find().is_none().then(|| (Postgres::wanted(), postgres::PACKAGE));
     let programs = PROGRAMS.iter().filter(|program| program.find().is_none());
     postgres.into_iter().chain(programs.map(|program| (program.name.to_owned(), program.package))).collect()
 }
 
-fn explained(missing: &[(String, &str)]) -> String {
+fn explained(who: &str, missing: &[Missing]) -> String {
     let names: Vec<&str> = missing.iter().map(|(name, _)| name.as_str()).collect();
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     let remedy = if debian::is_debian() {
@@ -61,11 +86,12 @@ fn explained(missing: &[(String, &str)]) -> String {
     } else {
         "install it and put it in PATH".to_owned()
     };
-    format!("the tests need what is not on this machine: {}; {remedy}", names.join(", "))
+    format!("{who} cannot do without what is not on this machine: {}; {remedy}", names.join(", "))
 }
 
 impl Program {
-    fn find(&self) -> Option<PathBuf> {
+    /// Where it is on this machine.
+    pub(crate) fn find(&self) -> Option<PathBuf> {
         let path = env::var_os("PATH").unwrap_or_default();
         let dirs = env::split_paths(&path).chain(SERVER_DIRS.map(PathBuf::from));
         dirs.map(|dir| dir.join(self.name)).find(|program| program.is_file())
@@ -109,7 +135,10 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_in_one_line_with_one_command() {
-        let told = explained(&[("PostgreSQL".to_owned(), "postgresql"), ("nginx".to_owned(), "nginx-light")]);
+        let told = explained(
+            "the tests",
+            &[("PostgreSQL".to_owned(), "postgresql"), ("nginx".to_owned(), "nginx-light")],
+        );
         assert_eq!(told.lines().count(), 1);
         assert!(told.contains("PostgreSQL, nginx"), "{told}");
         if debian::is_debian() {

@@ -80,7 +80,8 @@ pub(crate) fn capture_within(limit: Duration, command: &mut Command, guard: &mut
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` did not print UTF-8"))
 }
 
-fn ends_within(limit: Duration, child: &mut Child) -> Result<bool> {
+/// Whether the process ends within `limit`.
+pub(crate) fn ends_within(limit: Duration, child: &mut Child) -> Result<bool> {
     let started_at = Instant::now();
     while child.try_wait()?.is_none() {
         if started_at.elapsed() > limit {
