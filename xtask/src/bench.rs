@@ -11,7 +11,9 @@
 mod bid;
 mod catalogue;
 mod check;
+mod core;
 mod generators;
+mod growth;
 mod lab;
 mod latency;
 mod machine;
@@ -51,6 +53,10 @@ enum Name {
     Bid(bid::Options),
     /// Latency of POST /bid at fixed rates, by scheduled times
     Latency(latency::Options),
+    /// CPU per POST /bid while bidders, supplies, addresses or time grow
+    Growth(growth::Options),
+    /// The parts of an auction by themselves: parse, limiter, invite, draws, clearing, record
+    Core(core::Options),
     /// Time from start to first answer
     Start(start::Options),
     /// Memory at the start, for each address, and under load
@@ -92,6 +98,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.name {
         Name::Bid(options) => bid::run(options),
         Name::Latency(options) => latency::run(options),
+        Name::Growth(options) => growth::run(options),
+        Name::Core(options) => core::run(options),
         Name::Start(options) => start::run(options),
         Name::Memory(options) => memory::run(options),
     }

@@ -61,9 +61,15 @@ impl Lab {
 
     /// A command on this core, free of a developer's own settings.
     pub(super) fn pinned(&self, core: usize, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("taskset");
-        command.current_dir(&self.scratch).stdin(Stdio::null());
+        let mut command = self.unpinned("taskset");
         command.arg("--cpu-list").arg(core.to_string()).arg(program);
+        command
+    }
+
+    /// A command on any core, free of a developer's own settings.
+    pub(super) fn unpinned(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.scratch).stdin(Stdio::null());
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BOURSE_")) {
             command.env_remove(name);
         }

@@ -144,9 +144,11 @@ impl Lines {
             .x_label_area_size(48)
             .y_label_area_size(72)
             .build_cartesian_2d(x, y)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
+        let mut mesh = chart.configure_mesh();
+        if self.x.logarithmic {
+            mesh.x_labels(4);
+        }
+        mesh.light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.12))
             .label_style((FONT, 14))
             .axis_desc_style((FONT, 15))

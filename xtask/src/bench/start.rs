@@ -13,7 +13,7 @@ use clap::Args;
 
 use super::Common;
 use super::catalogue::Catalogue;
-use super::lab::{LOAD_CORE, Lab, SERVER_CORE};
+use super::lab::{LOAD_CORE, Lab};
 use super::plot::{Bars, Plot};
 use super::report::{Report, Table};
 use super::server::free_port;
@@ -22,9 +22,9 @@ use super::turns::progress;
 use crate::workspace::capture;
 
 const HOW: &str = "\
-From just before the process is made to the first answer to a POST /bid that is a sale or a `no_bids`, asked again and
-again every 0.2 ms from core 1; the server, with all its threads, on core 0 with as many workers as by default. Sides take turns,
-A B C, then C B A; milliseconds.
+From just before the process is made to the first answer to a POST /bid, a sale or a `no_bids`, asked again and again
+every 0.2 ms. Nothing is pinned: a start uses the cores there are, and has a worker on each. Sides take turns, A B C, then
+C B A; milliseconds.
 
 - `first`: an empty data directory: the catalogue's database is made and the demo loaded
 - `again`: that data directory the next time
@@ -139,7 +139,7 @@ fn start(lab: &mut Lab, side: Side) -> Result<Duration> {
     let port = free_port()?;
     let (path, log) = lab.log(&format!("start-{}", side.name()))?;
     let program = lab.program(if side == Side::Floor { "floor" } else { "bourse" });
-    let mut command = lab.pinned(SERVER_CORE, program);
+    let mut command = lab.unpinned(program);
     if side != Side::Floor {
         command.arg("serve").arg("--data-dir").arg(&place).env("BOURSE_LOG_LEVEL", "warn");
         // Each start asks from one address.
