@@ -10,6 +10,7 @@ use crate::log;
 use crate::recorder::Recorder;
 use auction::{Answers, AuctionId, Chance, Clearing, Id, NoSale, Opportunity, Record, Supply, clear, invite};
 use catalogue::{Live, Snapshot};
+use crossbeam_utils::CachePadded;
 use journal::{Journal, Offset, Synced, Unavailable};
 use reporting::redis::Others;
 use reporting::scrub::Damage;
@@ -51,8 +52,8 @@ pub struct Exchange {
     pub started_at: Instant,
     /// The same moment by the calendar as it is now, in microseconds since 1970 (UTC).
     pub started_at_us: AtomicU64,
-    /// The next auction's number.
-    pub next: AtomicU64,
+    /// The next auction's number; by itself, for every core writes it, and reads the rest.
+    pub next: CachePadded<AtomicU64>,
 }
 
 impl Exchange {

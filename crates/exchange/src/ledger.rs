@@ -109,7 +109,7 @@ impl Ledger {
             log_auctions: config.log.auctions,
             started_at: Instant::now(),
             started_at_us: AtomicU64::new(unix_us(SystemTime::now())),
-            next: AtomicU64::new(0),
+            next: AtomicU64::new(0).into(),
         }
     }
 

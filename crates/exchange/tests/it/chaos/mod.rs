@@ -9,6 +9,7 @@
 mod cluster;
 mod crash_points;
 mod disk;
+mod express;
 mod flips;
 mod kill;
 mod limit;
