@@ -1,5 +1,6 @@
 //! The steady state of POST /bid allocates nothing: every allocation of the process is counted while one client sends.
 #![expect(unsafe_code, reason = "an allocator that counts has no safe form")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use exchange::config::{Config, Settings};
 use std::alloc::{GlobalAlloc, Layout, System};
