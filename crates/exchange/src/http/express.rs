@@ -3,7 +3,7 @@
 //! * Plain is a strict subset: one whole request of HTTP/1.1 in one read, framed by a single Content-Length, with one
 //!   Host, declared as JSON or not at all, and no header that changes how it is read or what follows it.
 //! * Anything else, at any point between two requests, goes to hyper with every byte that was read, and the connection
-//!   stays there: so hyper alone says what is no request. Whole requests go through the same [`sell`] either way, and
+//!   stays there: so hyper alone says what is no request. Whole requests go through the same `sell` either way, and
 //!   `http.express = false` leaves everything to hyper.
 //! * All answers to what came in one read leave in one write. Buffers are the core's: an idle connection has none.
 
