@@ -13,7 +13,7 @@ mod supply;
 #[cfg(test)]
 mod tests;
 
-pub use supply::{Terms, read_supply, write_supply};
+pub use supply::{Terms, read_supply, supply_bytes, write_supply};
 
 use crate::{
     Answer, Answers, AuctionId, AuctionType, Bid, Clearing, Country, Cpm, Fate, Imp, LossReason, NoSale,

@@ -4,7 +4,7 @@
 //!   and no one damaged record takes others with it.
 //! * Errors: [`Unavailable`]; then nothing of the auction is in the journal.
 
-use auction::encoding::{auction_bytes, write_auction, write_supply};
+use auction::encoding::{auction_bytes, supply_bytes, write_auction, write_supply};
 use auction::{Record, Supply};
 use hashbrown::HashMap;
 use journal::{Offset, Room, Synced, Unavailable, Writer, record_bytes};
@@ -39,7 +39,7 @@ impl Recorder {
         let segment = self.writer.room(bytes)?.segment();
         match supply {
             Some(supply) if segment != self.segment || !self.written.contains_key(&place(supply)) => {
-                let terms = record_bytes(write_supply(self.seed, 0, supply).len());
+                let terms = record_bytes(supply_bytes(supply));
                 self.writer.room(2 * terms + bytes).map(drop)
             }
             _ => Ok(()),
@@ -80,9 +80,7 @@ impl Recorder {
         record: &Record<'_>,
         bytes: usize,
     ) -> Result<Range<Offset>, Unavailable> {
-        // Where it will stand does not change how long it is.
-        let length = write_supply(self.seed, 0, supply).len();
-        let mut room = self.writer.room(2 * record_bytes(length) + record_bytes(bytes))?;
+        let mut room = self.writer.room(2 * record_bytes(supply_bytes(supply)) + record_bytes(bytes))?;
         if room.segment() != self.segment {
             self.segment = room.segment();
             self.written.clear();

@@ -1,7 +1,7 @@
 //! Auctions of a test's own: what is held, the plain sum of it, and processes that record it as the exchange does.
 
 use crate::{Auctions, Event, Found, Restored, Saver, Statistics, SupplyTotals, Tally, restore};
-use auction::encoding::{auction_bytes, write_auction, write_supply};
+use auction::encoding::{auction_bytes, supply_bytes, write_auction, write_supply};
 use auction::{
     Answer, Answers, AuctionId, AuctionType, Bid, Bidder, Chance, Clearing, Country, Cpm, Draws, Id, Imp,
     Opportunity, Profile, Record, Reply, Supply, clear, invite,
@@ -182,7 +182,7 @@ impl Pen {
     /// Writes it down; returns the offset after it. Waits for room as the exchange never would.
     pub(crate) fn write(&mut self, held: &Held) -> u64 {
         let bytes = held.with(auction_bytes).unwrap();
-        let supply_bytes = record_bytes(write_supply(SEED, 0, &held.supply).len());
+        let supply_bytes = record_bytes(supply_bytes(&held.supply));
         let mut room = room(&mut self.writer, 2 * supply_bytes + record_bytes(bytes));
         if room.segment() != self.segment {
             self.segment = room.segment();

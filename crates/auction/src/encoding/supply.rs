@@ -6,6 +6,10 @@ use crate::{Bidder, Country, Cpm, Id, Profile, Shape, Supply};
 use std::sync::Arc;
 
 const HEAD_BYTES: usize = 40;
+/// Its length, that of its id, country, and which profile.
+const BIDDER_BYTES: usize = 2 + 2 + 2 + 1;
+/// Kind and three numbers.
+const SHAPE_BYTES: usize = 1 + 3 * 8;
 
 const PROFILE_DEFAULT: u8 = 0;
 const PROFILE_GIVEN: u8 = 1;
@@ -30,7 +34,8 @@ pub struct Terms {
 /// for it. It is written twice, so that no one damaged record takes others with it.
 pub fn write_supply(seed: u64, at: u64, supply: &Supply) -> Vec<u8> {
     let id = supply.id.as_str().as_bytes();
-    let mut bytes = vec![KIND_SUPPLY, VERSION];
+    let mut bytes = Vec::with_capacity(supply_bytes(supply));
+    bytes.extend([KIND_SUPPLY, VERSION]);
     bytes.extend((HEAD_BYTES as u16).to_le_bytes());
     bytes.extend((supply.bidders().len() as u32).to_le_bytes());
     bytes.extend(seed.to_le_bytes());
@@ -43,6 +48,15 @@ pub fn write_supply(seed: u64, at: u64, supply: &Supply) -> Vec<u8> {
         write_bidder(bidder, &mut bytes);
     }
     bytes
+}
+
+/// How long that payload is.
+pub fn supply_bytes(supply: &Supply) -> usize {
+    let bidder = |bidder: &Arc<Bidder>| {
+        let profile = if bidder.profile == Profile::DEFAULT { 0 } else { 2 * SHAPE_BYTES + 4 };
+        BIDDER_BYTES + bidder.id.as_str().len() + profile
+    };
+    HEAD_BYTES + supply.id.as_str().len() + supply.bidders().iter().map(bidder).sum::<usize>()
 }
 
 fn write_bidder(bidder: &Bidder, to: &mut Vec<u8>) {

@@ -137,7 +137,9 @@ fn pair() -> impl Strategy<Value = (Arc<Supply>, Held)> {
 proptest! {
     #[test]
     fn an_auction_and_its_supply_read_back_as_they_were((supply, held) in pair()) {
-        let terms = read_supply(&write_supply(7, 640, &supply)).unwrap();
+        let written = write_supply(7, 640, &supply);
+        prop_assert_eq!(supply_bytes(&supply), written.len());
+        let terms = read_supply(&written).unwrap();
         prop_assert_eq!((terms.seed, terms.at, &terms.supply), (7, 640, &supply));
         let written = held.written(&supply);
         prop_assert_eq!(Kind::of(&written), Kind::Auction);

@@ -5,19 +5,20 @@
 //! * Anything else, at any point between two requests, goes to hyper with every byte that was read, and the connection
 //!   stays there: so hyper alone says what is no request. Whole requests go through the same `sell` either way, and
 //!   `http.express = false` leaves everything to hyper.
-//! * All answers to what came in one read leave in one write. Buffers are the core's: an idle connection has none.
+//! * All answers to what came in one read leave in one write, unless an auction takes time. Buffers are the core's: an idle connection has none.
 
 use super::bid::{Asked, forwarded_for, sell};
 use super::connection::{Phase, Watch};
 use super::site::Core;
 use crate::config::RateLimitKey;
+use futures_util::poll;
 use httparse::Status;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Instant, SystemTime};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
@@ -96,12 +97,7 @@ pub(super) async fn serve(
             Err(unread) => return Some(unread),
         };
         watch.enter(Phase::Busy);
-        let (answered, is_last) = answer(core, &mut buffers, filled, peer).await;
-        watch.enter(Phase::Idle);
-        let written = write(watch, stream, &buffers.answers).await;
-        if written.is_err() || is_last {
-            return None;
-        }
+        let answered = answer(core, watch, stream, &mut buffers, filled, peer).await?;
         if answered == filled {
             core.lane.give(buffers);
         } else if answered > 0 && filled == READ_BYTES {
@@ -147,34 +143,54 @@ async fn read(
     .await
 }
 
-/// Answers the plain requests at the beginning of what was read. Gives where the first other one begins, and whether the
-/// last answer said that the connection ends.
-async fn answer(core: &Core, buffers: &mut Buffers, filled: usize, peer: IpAddr) -> (usize, bool) {
+/// Answers the plain requests at the beginning of what was read, and gives where the first other one begins. None: the
+/// connection has ended.
+async fn answer(
+    core: &Core,
+    watch: &Watch,
+    stream: &mut TcpStream,
+    buffers: &mut Buffers,
+    filled: usize,
+    peer: IpAddr,
+) -> Option<usize> {
     let Buffers { read, sold, answers } = buffers;
     answers.clear();
-    let mut at = 0;
-    while !core.site.lifecycle.is_draining()
+    let (mut at, mut is_last) = (0, false);
+    while !is_last
+        && !core.site.lifecycle.is_draining()
         && let Some(plain) = Plain::read(&read[at..filled], core.site.key, core.site.body_max_bytes)
     {
         at += plain.bytes;
         sold.clear();
         let asked = Asked { body: plain.body, peer, forwarded: plain.forwarded, received_at: Instant::now() };
-        let outcome = sell(core, asked, sold).await;
+        let outcome = {
+            let mut sale = pin!(sell(core, asked, sold));
+            match poll!(sale.as_mut()) {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => {
+                    // An auction that takes time does not hold back the answers before it.
+                    write(watch, stream, answers).await.ok()?;
+                    answers.clear();
+                    watch.enter(Phase::Busy);
+                    sale.await
+                }
+            }
+        };
         let date = core.lane.date.get();
         match outcome {
             Ok(()) => write_sold(sold, &date, answers),
             Err(refusal) => {
                 refusal.write(Some(&date), sold, answers);
-                if refusal.closes() {
-                    return (at, true);
-                }
+                is_last = refusal.closes();
             }
         }
     }
-    (at, false)
+    write(watch, stream, answers).await.ok()?;
+    (!is_last).then_some(at)
 }
 
 async fn write(watch: &Watch, stream: &mut TcpStream, mut answers: &[u8]) -> std::io::Result<()> {
+    watch.enter(Phase::Idle);
     while !answers.is_empty() {
         let written = stream.write(answers).await?;
         answers = &answers[written..];
