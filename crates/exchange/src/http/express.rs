@@ -11,6 +11,7 @@ use super::bid::{Asked, forwarded_for, sell};
 use super::connection::{Phase, Watch};
 use super::site::Core;
 use crate::config::RateLimitKey;
+use futures_util::future::join;
 use futures_util::poll;
 use httparse::Status;
 use std::cell::{Cell, RefCell};
@@ -21,7 +22,7 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Instant, SystemTime};
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
 /// What is read at once: many plain requests, and little enough for every connection that waits for an auction.
@@ -168,25 +169,43 @@ async fn answer(
             match poll!(sale.as_mut()) {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => {
-                    // An auction that takes time does not hold back the answers before it.
-                    write(watch, stream, answers).await.ok()?;
+                    // An auction that takes time does not hold back the answers before it, nor does a client that does
+                    // not read them hold back the auction.
+                    let (written, outcome) = join(write(watch, stream, answers), sale).await;
+                    written.ok()?;
                     answers.clear();
                     watch.enter(Phase::Busy);
-                    sale.await
+                    outcome
                 }
             }
         };
         let date = core.lane.date.get();
+        is_last = core.site.lifecycle.is_draining();
         match outcome {
-            Ok(()) => write_sold(sold, &date, answers),
+            Ok(()) => write_sold(sold, is_last, &date, answers),
             Err(refusal) => {
-                refusal.write(Some(&date), sold, answers);
+                let refusal = if is_last && !refusal.closes() { refusal.close() } else { refusal };
                 is_last = refusal.closes();
+                refusal.write(Some(&date), sold, answers);
             }
         }
     }
     write(watch, stream, answers).await.ok()?;
-    (!is_last).then_some(at)
+    if is_last {
+        Box::pin(linger(watch, stream)).await;
+        return None;
+    }
+    Some(at)
+}
+
+/// Tells the client that nothing more comes and hears it out, or a reset would take the last answer from it; the sweeper
+/// cuts who goes on for too long.
+async fn linger(watch: &Watch, stream: &mut TcpStream) {
+    if stream.shutdown().await.is_ok() {
+        watch.enter(Phase::Lingering);
+        let mut scrap = [0; 1024];
+        while let Ok(1..) = stream.read(&mut scrap).await {}
+    }
 }
 
 async fn write(watch: &Watch, stream: &mut TcpStream, mut answers: &[u8]) -> std::io::Result<()> {
@@ -199,8 +218,12 @@ async fn write(watch: &Watch, stream: &mut TcpStream, mut answers: &[u8]) -> std
     Ok(())
 }
 
-fn write_sold(body: &[u8], date: &[u8], to: &mut Vec<u8>) {
-    to.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ");
+fn write_sold(body: &[u8], is_last: bool, date: &[u8], to: &mut Vec<u8>) {
+    to.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n");
+    if is_last {
+        to.extend_from_slice(b"connection: close\r\n");
+    }
+    to.extend_from_slice(b"content-length: ");
     to.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
     to.extend_from_slice(b"\r\ndate: ");
     to.extend_from_slice(date);

@@ -57,7 +57,8 @@ fn what_is_in_flight_at_sigterm_is_answered() {
         .for_each(|connection| connection.send(wire("POST", "/bid", JSON, bid(3000).as_bytes())));
     server.signal("TERM");
     for connection in &mut connections {
-        assert_eq!(connection.next().expect("an answer").status, 200);
+        let answer = connection.next().expect("an answer");
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{answer:?}");
         assert!(connection.is_ended());
     }
     assert_eq!(server.exit().code(), Some(0));
