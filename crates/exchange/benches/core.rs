@@ -128,14 +128,14 @@ fn auction(criterion: &mut Criterion) {
 fn record(criterion: &mut Criterion, supply: &Supply, opportunity: &Opportunity<'_>) {
     let (mut answers, mut clearing) = (Answers::default(), Clearing::default());
     let mut written = vec![0; 4096];
-    let mut hold = |sequence, write_down: bool| {
-        let invitations = invite(opportunity, supply);
+    let invitations = invite(opportunity, supply);
+    let mut hold = |sequence, then: &mut dyn FnMut(&Record<'_>)| {
         let chance = Chance::new(7, sequence);
         ask(opportunity, supply, chance, &mut answers);
         clearing.lots.clear();
         clearing.lots.push(supply.lot(&Imp::PLAIN));
         clear(&mut clearing, &answers.bids, chance);
-        let record = Record {
+        then(&Record {
             id: AuctionId { seed: 7, sequence },
             received_at_us: 1_780_000_000_000_000,
             catalogue_revision: 1,
@@ -144,33 +144,19 @@ fn record(criterion: &mut Criterion, supply: &Supply, opportunity: &Opportunity<
             invitations: &invitations,
             answers: &answers,
             clearing: &clearing,
-        };
-        if write_down {
-            encode(&record, &mut written);
-        }
-        record.clearing.sales.len()
+        });
     };
     let mut sequence = 0;
     criterion.bench_function("auction", |bencher| {
         bencher.iter(|| {
             sequence += 1;
-            hold(sequence, true)
+            hold(sequence, &mut |record| encode(record, &mut written));
         });
     });
-
-    hold(42, false);
-    let invitations = invite(opportunity, supply);
-    let record = Record {
-        id: AuctionId { seed: 7, sequence: 42 },
-        received_at_us: 1_780_000_000_000_000,
-        catalogue_revision: 1,
-        opportunity,
-        supply,
-        invitations: &invitations,
-        answers: &answers,
-        clearing: &clearing,
-    };
-    criterion.bench_function("record", |bencher| bencher.iter(|| encode(black_box(&record), &mut written)));
+    hold(42, &mut |record| {
+        criterion
+            .bench_function("record", |bencher| bencher.iter(|| encode(black_box(record), &mut written)));
+    });
 }
 
 fn encode(record: &Record<'_>, to: &mut [u8]) {

@@ -179,7 +179,7 @@ impl Desk {
 
     /// The caller at `address`, whom the rate limit counts by. To be called as soon as it is known: what the limiter
     /// remembers is then fetched while the rest of the request is read.
-    pub fn expect(&self, address: IpAddr) -> Caller {
+    pub fn caller(&self, address: IpAddr) -> Caller {
         let limiter = self.exchange.limiter.as_ref().filter(|_| self.asker.is_none());
         Caller { address, knock: limiter.map(|limiter| limiter.knock(address)) }
     }

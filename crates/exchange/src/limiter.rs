@@ -93,27 +93,31 @@ impl Limiter {
 
     /// Whether a request of `ip` at `now_us` may go on.
     pub fn admit(&self, ip: IpAddr, now_us: u64) -> Verdict {
-        self.decide(self.knock(ip), now_us)
+        self.decide(self.place(ip), now_us)
     }
 
-    /// Begins to fetch what is remembered of `ip`: among a million addresses that takes as long as an auction.
+    /// Begins to fetch what is remembered of `ip`: among a million addresses that takes as long as an auction. Where
+    /// another core is at the same shard it is not worth a wait.
     pub fn knock(&self, ip: IpAddr) -> Knock {
+        let knock = self.place(ip);
+        if let Ok(table) = self.shards[knock.shard()].0.try_lock() {
+            table.prefetch(&self.limit, knock.hash);
+        }
+        knock
+    }
+
+    fn place(&self, ip: IpAddr) -> Knock {
         let address = Address::of(ip);
-        let hash = self.hasher.hash_one(address);
-        self.lock((hash >> 54) as usize).prefetch(&self.limit, hash);
-        Knock { address, hash }
+        Knock { address, hash: self.hasher.hash_one(address) }
     }
 
     /// As [`Limiter::admit`], for who has knocked.
     pub fn decide(&self, knock: Knock, now_us: u64) -> Verdict {
         let Knock { address, hash } = knock;
-        let verdict = self.lock((hash >> 54) as usize).admit(
-            &self.limit,
-            address,
-            hash,
-            self.clock_us(now_us),
-            |prefix, v4| self.hasher.hash_one(Address { prefix, v4 }),
-        );
+        let rehash = |prefix, v4| self.hasher.hash_one(Address { prefix, v4 });
+        let mut table = self.lock(knock.shard());
+        let verdict = table.admit(&self.limit, address, hash, self.clock_us(now_us), rehash);
+        drop(table);
         match verdict {
             Verdict::Full { .. } => {
                 self.full.fetch_add(1, Ordering::Relaxed);
@@ -125,26 +129,19 @@ impl Limiter {
 
     /// If this address has had its requests: how many microseconds until the next one passes. Nothing is counted.
     pub fn limited(&self, ip: IpAddr, now_us: u64) -> Option<u64> {
-        let address = Address::of(ip);
-        let hash = self.hasher.hash_one(address);
-        self.lock((hash >> 54) as usize).limited(&self.limit, address, hash, self.clock_us(now_us))
+        let knock = self.place(ip);
+        let now_us = self.clock_us(now_us);
+        self.lock(knock.shard()).limited(&self.limit, knock.address, knock.hash, now_us)
     }
 
     /// Remembers that somebody else refused this address: it is [`Limiter::limited`] for so long, and what passed here
     /// counts on. Without room for another address it is not remembered.
     pub fn refuse(&self, ip: IpAddr, now_us: u64, retry_after_us: u64) {
-        let address = Address::of(ip);
-        let hash = self.hasher.hash_one(address);
+        let knock = self.place(ip);
         let until_us = self.clock_us(now_us) + retry_after_us.min(self.limit.window_us);
         let rehash = |prefix, v4| self.hasher.hash_one(Address { prefix, v4 });
-        self.lock((hash >> 54) as usize).refuse(
-            &self.limit,
-            address,
-            hash,
-            self.clock_us(now_us),
-            until_us,
-            rehash,
-        );
+        let mut table = self.lock(knock.shard());
+        table.refuse(&self.limit, knock.address, knock.hash, self.clock_us(now_us), until_us, rehash);
     }
 
     /// One window later, so that a time one window before now is none before the start.
@@ -182,6 +179,13 @@ impl Limiter {
 pub struct Knock {
     address: Address,
     hash: u64,
+}
+
+impl Knock {
+    /// The top ten bits choose it.
+    const fn shard(self) -> usize {
+        (self.hash >> 54) as usize
+    }
 }
 
 /// What is counted as one: an IPv4 address or an IPv6 /64.

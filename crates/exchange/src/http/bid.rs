@@ -176,11 +176,11 @@ async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<()
     let desk = &core.desk;
     let mut caller = match site.key {
         RateLimitKey::Body => None,
-        RateLimitKey::Peer => Some(desk.expect(asked.peer)),
-        RateLimitKey::Forwarded(_) => Some(desk.expect(asked.forwarded.unwrap_or(asked.peer))),
+        RateLimitKey::Peer => Some(desk.caller(asked.peer)),
+        RateLimitKey::Forwarded(_) => Some(desk.caller(asked.forwarded.unwrap_or(asked.peer))),
     };
     let request = request::parse(asked.body, site.json_depth_max, |ip| {
-        caller.get_or_insert_with(|| desk.expect(ip));
+        caller.get_or_insert_with(|| desk.caller(ip));
     })?;
     site.lifecycle.time_for(request.tmax_ms)?;
     let opportunity = Opportunity {
@@ -190,7 +190,7 @@ async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<()
         tmax_ms: request.tmax_ms,
         imps: &[Imp::PLAIN],
     };
-    let caller = caller.unwrap_or_else(|| desk.expect(request.ip));
+    let caller = caller.unwrap_or_else(|| desk.caller(request.ip));
     let answer = |record: &Record<'_>| write_sale(record, sold);
     let held = desk.hold(&site.exchange.callout, &opportunity, caller, asked.received_at, answer).await;
     core.meters.bid_duration.observe(asked.received_at.elapsed());

@@ -166,6 +166,13 @@ async fn serve(place: Place, watch: Rc<Watch>, mut stream: TcpStream, peer: IpAd
         Some(Vec::new())
     };
     let Some(unread) = unread else { return };
+    // All are idle at once when a drain begins: those that stay so need no hyper to be closed.
+    if unread.is_empty()
+        && core.site.lifecycle.is_draining()
+        && tokio::time::timeout(DRAIN_GRACE, stream.readable()).await.is_err()
+    {
+        return;
+    }
     // In a box of its own: most connections never need the room that hyper takes.
     Box::pin(serve_any(core, &watch, stream, unread, peer)).await;
 }

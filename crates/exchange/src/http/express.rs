@@ -1,11 +1,13 @@
 //! The express lane: POST /bid in its plain form is read and answered here, without hyper.
 //!
-//! * Plain is a strict subset: one whole request of HTTP/1.1 in one read, framed by a single Content-Length, with one
-//!   Host, declared as JSON or not at all, and no header that changes how it is read or what follows it.
+//! * Plain is a strict subset: a request of HTTP/1.1 that fits in one read, framed by a single Content-Length, with one
+//!   Host, declared as JSON or not at all, and no header that changes how it is read or what follows it. Its rest may
+//!   come a moment later, as from clients that send head and body apart.
 //! * Anything else, at any point between two requests, goes to hyper with every byte that was read, and the connection
 //!   stays there: so hyper alone says what is no request. Whole requests go through the same `sell` either way, and
 //!   `http.express = false` leaves everything to hyper.
-//! * All answers to what came in one read leave in one write, unless an auction takes time. Buffers are the core's: an idle connection has none.
+//! * All answers to what came in one read leave in one write, unless an auction takes time. Buffers are the core's: an
+//!   idle connection has none.
 
 use super::bid::{Asked, forwarded_for, sell};
 use super::connection::{Phase, Watch};
@@ -21,12 +23,17 @@ use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// What is read at once: many plain requests, and little enough for every connection that waits for an auction.
 const READ_BYTES: usize = 4096;
+/// How long the rest of a request may take to come; hyper has the bounds for clients that are slow.
+const REST_WITHIN: Duration = Duration::from_millis(50);
+/// How a plain request begins.
+const LINE: &[u8] = b"POST /bid HTTP/1.1\r\n";
 /// A request with more headers is not plain.
 const HEADERS_MAX: usize = 24;
 /// How many idle buffers a core keeps.
@@ -90,62 +97,71 @@ pub(super) async fn serve(
     stream: &mut TcpStream,
     peer: IpAddr,
 ) -> Option<Vec<u8>> {
-    let mut cut = None;
+    let mut begun = None;
     loop {
-        let (mut buffers, filled) = match read(core, watch, stream, cut.take()).await {
-            Ok((_, 0)) => return None,
-            Ok(read) => read,
-            Err(unread) => return Some(unread),
+        let is_begun = begun.is_some();
+        let read = read(core, watch, stream, &mut begun);
+        let read = if is_begun { timeout(REST_WITHIN, read).await } else { Ok(read.await) };
+        let Ok(Some((mut buffers, filled))) = read else {
+            return Some(begun.map_or_else(Vec::new, |(buffers, filled)| buffers.read[..filled].to_vec()));
         };
+        if filled == 0 {
+            return None;
+        }
         watch.enter(Phase::Busy);
-        let answered = answer(core, watch, stream, &mut buffers, filled, peer).await?;
-        if answered == filled {
-            core.lane.give(buffers);
-        } else if answered > 0 && filled == READ_BYTES {
-            // The buffer has cut a request that may be plain.
-            buffers.read.copy_within(answered.., 0);
-            cut = Some((buffers, filled - answered));
-        } else {
-            return Some(buffers.read[answered..filled].to_vec());
+        let (answered, rest) = answer(core, watch, stream, &mut buffers, filled, peer).await?;
+        match rest {
+            _ if answered == filled => core.lane.give(buffers),
+            Unread::Begun if answered > 0 || filled < READ_BYTES => {
+                buffers.read.copy_within(answered..filled, 0);
+                watch.enter(Phase::Head);
+                begun = Some((buffers, filled - answered));
+            }
+            _ => return Some(buffers.read[answered..filled].to_vec()),
+        }
+        if filled == READ_BYTES {
+            // There is more, and others wait, too.
+            tokio::task::yield_now().await;
         }
     }
 }
 
 /// What the client sends next, after the beginning that is there already. No bytes at all: the connection has ended.
-/// An error: hyper goes on, with these bytes first.
+/// None: hyper goes on, with what had begun.
 async fn read(
     core: &Core,
     watch: &Watch,
     stream: &mut TcpStream,
-    mut cut: Option<(Buffers, usize)>,
-) -> Result<(Buffers, usize), Vec<u8>> {
+    begun: &mut Option<(Buffers, usize)>,
+) -> Option<(Buffers, usize)> {
     poll_fn(|cx| {
         watch.remember(cx);
-        let (mut buffers, begun) = cut.take().unwrap_or_else(|| (core.lane.take(), 0));
-        let unread = |buffers: &Buffers| Poll::Ready(Err(buffers.read[..begun].to_vec()));
         if core.site.lifecycle.is_draining() {
-            return unread(&buffers);
+            return Poll::Ready(None);
         }
-        let mut buffer = ReadBuf::new(&mut buffers.read[begun..]);
+        let (mut buffers, before) = begun.take().unwrap_or_else(|| (core.lane.take(), 0));
+        let mut buffer = ReadBuf::new(&mut buffers.read[before..]);
         let read = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
-        let filled = begun + buffer.filled().len();
+        let filled = before + buffer.filled().len();
         match read {
-            Poll::Pending if begun > 0 => unread(&buffers),
-            Poll::Pending => {
+            Poll::Pending if before == 0 => {
                 core.lane.give(buffers);
                 Poll::Pending
             }
             // The end with half of a request, too, is hyper's to judge.
-            Poll::Ready(Ok(())) if filled == begun && begun > 0 => unread(&buffers),
-            Poll::Ready(Ok(())) => Poll::Ready(Ok((buffers, filled))),
-            Poll::Ready(Err(_)) => Poll::Ready(Ok((buffers, 0))),
+            Poll::Ready(Ok(())) if filled > before || before == 0 => Poll::Ready(Some((buffers, filled))),
+            Poll::Ready(Err(_)) => Poll::Ready(Some((buffers, 0))),
+            waits => {
+                *begun = Some((buffers, before));
+                waits.map(|_| None)
+            }
         }
     })
     .await
 }
 
-/// Answers the plain requests at the beginning of what was read, and gives where the first other one begins. None: the
-/// connection has ended.
+/// Answers the plain requests at the beginning of what was read, and gives where the first other one begins and what it
+/// is. None: the connection has ended.
 async fn answer(
     core: &Core,
     watch: &Watch,
@@ -153,14 +169,18 @@ async fn answer(
     buffers: &mut Buffers,
     filled: usize,
     peer: IpAddr,
-) -> Option<usize> {
+) -> Option<(usize, Unread)> {
     let Buffers { read, sold, answers } = buffers;
     answers.clear();
-    let (mut at, mut is_last) = (0, false);
-    while !is_last
-        && !core.site.lifecycle.is_draining()
-        && let Some(plain) = Plain::read(&read[at..filled], core.site.key, core.site.body_max_bytes)
-    {
+    let (mut at, mut is_last, mut rest) = (0, false, Unread::Other);
+    while !is_last && !core.site.lifecycle.is_draining() {
+        let plain = match Plain::read(&read[at..filled], core.site.key, core.site.body_max_bytes) {
+            Ok(plain) => plain,
+            Err(unread) => {
+                rest = unread;
+                break;
+            }
+        };
         at += plain.bytes;
         sold.clear();
         let asked = Asked { body: plain.body, peer, forwarded: plain.forwarded, received_at: Instant::now() };
@@ -195,7 +215,7 @@ async fn answer(
         Box::pin(linger(watch, stream)).await;
         return None;
     }
-    Some(at)
+    Some((at, rest))
 }
 
 /// Tells the client that nothing more comes and hears it out, or a reset would take the last answer from it; the sweeper
@@ -241,19 +261,30 @@ struct Plain<'b> {
     forwarded: Option<IpAddr>,
 }
 
+/// What is not read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    /// The beginning of a request that may be plain.
+    Begun,
+    /// Another request, or none.
+    Other,
+}
+
 /// Headers that change how a request is read, or what becomes of its connection.
 const NOT_PLAIN: [&str; 5] = ["transfer-encoding", "expect", "upgrade", "content-encoding", "trailer"];
 
 impl<'b> Plain<'b> {
     /// The request that `read` begins with, if it is plain and all there.
-    fn read(read: &'b [u8], key: RateLimitKey, body_max_bytes: usize) -> Option<Self> {
-        if !read.starts_with(b"POST /bid HTTP/1.1\r\n") {
-            return None;
+    fn read(read: &'b [u8], key: RateLimitKey, body_max_bytes: usize) -> Result<Self, Unread> {
+        if !read.starts_with(LINE) {
+            return Err(if LINE.starts_with(read) { Unread::Begun } else { Unread::Other });
         }
         let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
         let mut request = httparse::Request::new(&mut []);
-        let Ok(Status::Complete(head)) = request.parse_with_uninit_headers(read, &mut headers) else {
-            return None;
+        let head = match request.parse_with_uninit_headers(read, &mut headers) {
+            Ok(Status::Complete(head)) => head,
+            Ok(Status::Partial) => return Err(Unread::Begun),
+            Err(_) => return Err(Unread::Other),
         };
         let (mut hosts, mut length) = (0, None);
         for header in &*request.headers {
@@ -262,17 +293,18 @@ impl<'b> Plain<'b> {
             if is("host") {
                 hosts += 1;
             } else if is("content-length") {
-                if length.replace(decimal(header.value)?).is_some() {
-                    return None;
+                if length.replace(decimal(header.value).ok_or(Unread::Other)?).is_some() {
+                    return Err(Unread::Other);
                 }
             } else if (is("content-type") && !says("application/json"))
                 || (is("connection") && !says("keep-alive"))
                 || NOT_PLAIN.into_iter().any(is)
             {
-                return None;
+                return Err(Unread::Other);
             }
         }
-        let length = length.filter(|length| hosts == 1 && *length <= body_max_bytes)?;
+        let plain = |length: &usize| hosts == 1 && *length <= body_max_bytes;
+        let length = length.filter(plain).ok_or(Unread::Other)?;
         let forwarded = match key {
             RateLimitKey::Forwarded(hops) => {
                 let lists = request
@@ -284,7 +316,9 @@ impl<'b> Plain<'b> {
             _ => None,
         };
         let bytes = head + length;
-        Some(Self { body: read.get(head..bytes)?, bytes, forwarded })
+        let unread = if bytes > READ_BYTES { Unread::Other } else { Unread::Begun };
+        let body = read.get(head..bytes).ok_or(unread)?;
+        Ok(Self { body, bytes, forwarded })
     }
 }
 

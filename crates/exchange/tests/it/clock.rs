@@ -1,9 +1,12 @@
 //! Two clocks: the virtual one waits for nobody, the real one as long as it must and never past tmax.
 
 use crate::catalogues::constants;
-use crate::client::{Answer, JSON, bid_body, wire};
-use crate::server::{Home, Quiet, Server};
+use crate::client::{Answer, JSON, any_bid, bid_body, wire};
+use crate::server::{Home, Quiet, Server, eventually};
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -101,6 +104,31 @@ fn an_answer_at_tmax_does_not_wait_for_the_auction_behind_it() {
         asked_at.elapsed() <= Duration::from_millis(100)
     });
     assert!(in_time, "later than 100 ms in each of 30 rounds");
+}
+
+/// Behind nearly every answer that has to be written stands an auction that has begun.
+#[test]
+fn an_auction_ends_although_its_client_does_not_read_the_answers_before_it() {
+    let home = Home::empty().set("BOURSE_RATE_LIMIT_REQUESTS", "0").set("BOURSE_SIMULATION_CLOCK", "real");
+    let server = home.with(&constants(&[("b", 1, 0.5)])).serve_with(&["--workers", "1"]);
+    println!("LOG");
+    let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    client.set_recv_buffer_size(4096).unwrap();
+    client.connect(&server.address.into()).unwrap();
+    let mut client = TcpStream::from(client);
+    client.set_nonblocking(true).unwrap();
+    let mut wires = wire("POST", "/bid", JSON, b"{").repeat(3);
+    wires.extend(wire("POST", "/bid", JSON, any_bid().as_bytes()));
+    let (mut sent, mut begun, mut still) = (0, 0, 0);
+    eventually("every auction that began is in the books when no answer goes through any more", || {
+        while let Ok(written) = client.write(&wires[sent..]) {
+            sent = (sent + written) % wires.len();
+        }
+        let before = std::mem::replace(&mut begun, server.json("/")["auctions"].as_u64().unwrap());
+        still = if begun == before { still + 1 } else { 0 };
+        still > 20 && begun > 10 && server.json("/stat")["supply1"]["total_reqs"] == begun
+    });
+    assert_eq!(server.metric("bourse_connections_cut_total"), 0, "it ended only with its connection");
 }
 
 #[test]

@@ -106,7 +106,10 @@ fn fewer_cores_than_before_are_recovered_and_read_all_the_same() {
     let copy = killed(dir.path(), 3);
     drop((writers, journal));
     let (journal, writer) = open(small(copy.path()));
-    assert_eq!(journal.recovery().torn.len(), 3);
+    // Spares that the background had made by then are ended, too.
+    let mut torn: Vec<_> = journal.recovery().torn.iter().filter_map(|torn| torn.path.parent()).collect();
+    torn.dedup();
+    assert_eq!(torn, [0, 1, 2].map(|core| copy.path().join(format!("core-{core}"))));
     assert_eq!(journal::cores(copy.path()).unwrap(), [0, 1, 2]);
     assert_eq!(read(copy.path()).len(), 1);
     drop((writer, journal));

@@ -4,6 +4,8 @@
 //! other does not shows in every answer after it, too.
 
 use super::streams::{Dice, stream};
+use crate::catalogues::constants;
+use crate::client::{JSON, any_bid, wire};
 use crate::server::{Home, Server, rounds};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -34,37 +36,29 @@ fn said(server: &Server, pieces: &[&[u8]], slowly: bool) -> String {
     timeless(&said)
 }
 
-/// Without what the clock says: dates, and how long somebody refused has to wait. And without what hyper may say last to
-/// bytes that are no request: it closes without a word if they came in pieces.
+/// Without the dates, and without what hyper may say last to bytes that are no request: it closes without a word if they
+/// came in pieces.
 fn timeless(said: &[u8]) -> String {
     let text = String::from_utf8_lossy(said);
-    let mut refused = false;
-    let lines = text.split("\r\n").filter_map(|line| {
-        if line.starts_with("HTTP/1.1 ") {
-            refused = line.contains(" 429 ");
-        }
-        let kept = if refused { line.replace(|c: char| c.is_ascii_digit(), "") } else { line.to_owned() };
-        (!line.starts_with("date: ")).then_some(kept)
-    });
-    let said = lines.collect::<Vec<_>>().join("\n");
+    let lines: Vec<&str> = text.split("\r\n").filter(|line| !line.starts_with("date: ")).collect();
+    let said = lines.join("\n");
     let bare =
         |answer: &str| answer.contains("no HTTP/1.1 request with") || answer.contains("headers_too_large");
     let last = said.rfind("HTTP/1.1 4").filter(|at| bare(&said[*at..]));
     said[..last.unwrap_or(said.len())].to_owned()
 }
 
-#[test]
-fn every_byte_means_the_same_with_and_without_the_express_lane() {
-    let serve = |express: &str| {
-        // Prices are drawn: an answer tells which auction it was.
-        let home =
-            Home::empty().set("BOURSE_HTTP_EXPRESS", express).set("BOURSE_RATE_LIMIT_REQUESTS", "1000");
-        home.set("BOURSE_RATE_LIMIT_WINDOW_S", "1").usual().serve_with(&["--seed", "7", "--workers", "1"])
-    };
-    let (express, hyper) = (serve("true"), serve("false"));
+/// A server with the express lane, and one without.
+fn pair(home: impl Fn() -> Home) -> [Server; 2] {
+    let serve =
+        |express| home().set("BOURSE_HTTP_EXPRESS", express).serve_with(&["--seed", "7", "--workers", "1"]);
+    ["true", "false"].map(serve)
+}
+
+fn compare(servers: &[Server; 2], few: usize) {
     let seed = u64::from(std::process::id());
     let mut cases = 0;
-    for round in rounds(2_000) {
+    for round in rounds(few) {
         let mut dice = Dice(seed << 32 | round as u64);
         let bytes = stream(&mut dice);
         let cuts = if dice.one_in(4) { 1 + dice.below(4) } else { 0 };
@@ -73,12 +67,37 @@ fn every_byte_means_the_same_with_and_without_the_express_lane() {
         at.sort_unstable();
         let pieces: Vec<&[u8]> = at.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
         let slowly = dice.one_in(10);
-        let [one, other] = [&express, &hyper].map(|server| said(server, &pieces, slowly));
+        let [one, other] = servers.each_ref().map(|server| said(server, &pieces, slowly));
         assert_eq!(one, other, "round {round} of seed {seed}: {}", bytes.escape_ascii());
         cases += 1;
     }
     println!("{cases} cases, seed {seed}");
-    let auctions = [&express, &hyper].map(|server| server.json("/stat"));
-    assert_eq!(auctions[0], auctions[1]);
-    assert!(auctions[0]["supply1"]["total_reqs"].as_u64() > Some(100), "{}", auctions[0]);
+    let [one, other] = servers.each_ref().map(|server| server.json("/stat"));
+    assert_eq!(one, other);
+    assert!(one["supply1"]["total_reqs"].as_u64() > Some(few as u64 / 20), "{one}");
+}
+
+#[test]
+fn every_byte_means_the_same_with_and_without_the_express_lane() {
+    // Prices are drawn: an answer tells which auction it was.
+    compare(&pair(|| Home::empty().set("BOURSE_RATE_LIMIT_REQUESTS", "0").usual()), 2_000);
+}
+
+#[test]
+fn where_auctions_take_time_every_byte_means_the_same_too() {
+    let catalogue = constants(&[("slow", 2, 0.5), ("fast", 0, 0.4)]);
+    let home = || Home::empty().set("BOURSE_RATE_LIMIT_REQUESTS", "0").set("BOURSE_SIMULATION_CLOCK", "real");
+    compare(&pair(|| home().with(&catalogue)), 300);
+}
+
+#[test]
+fn who_asks_too_often_is_told_the_same() {
+    let wires = wire("POST", "/bid", JSON, any_bid().as_bytes()).repeat(5);
+    let [one, other] = pair(|| Home::empty().set("BOURSE_RATE_LIMIT_REQUESTS", "3").usual()).map(|server| {
+        // How long to wait is the clock's.
+        said(&server, &[&wires], false)
+            .split_once("429")
+            .map(|(before, refused)| (before.to_owned(), refused.replace(|c: char| c.is_ascii_digit(), "")))
+    });
+    assert!(one.is_some() && one == other, "{one:?}\n{other:?}");
 }
