@@ -40,7 +40,9 @@ use clap::{Args, Subcommand, ValueEnum};
 Examples:
   cargo xtask bench bid                                            all sides, as published
   cargo xtask bench bid --sides floor,everything --rounds 3 --seconds 1 --profile release
-                                                                   a first look"
+                                                                   a first look
+  cargo xtask bench bid --bourse bin/bourse --sides floor,everything,unprofiled
+                                                                   a release beside what cargo builds"
 )]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -69,6 +71,9 @@ pub(crate) struct Common {
     /// How the servers are built: dist is what is shipped, minutes to link; release is for trying
     #[arg(long, value_enum, default_value_t = Profile::Dist)]
     profile: Profile,
+    /// Measure this program as Bourse, such as one that `cargo xtask dist` has built by a profile
+    #[arg(long, value_name = "FILE")]
+    bourse: Option<PathBuf>,
     /// Where the results go [default: benches/runs/DATE-MACHINE]
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,

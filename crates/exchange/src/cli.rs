@@ -3,6 +3,7 @@
 use crate::calendar::When;
 use auction::AuctionId;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use std::path::PathBuf;
 
 /// An ad exchange in one binary.
@@ -96,6 +97,25 @@ Examples:
     /// Show settings
     #[command(subcommand)]
     Config(Config),
+    /// Write a shell's completions to standard output
+    #[command(after_help = "\
+Examples:
+  bourse completions bash > /etc/bash_completion.d/bourse
+  bourse completions zsh > ~/.zfunc/_bourse
+  bourse completions fish > ~/.config/fish/completions/bourse.fish")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the manual pages, one for each command
+    #[command(after_help = "\
+Examples:
+  bourse man --into /usr/local/share/man/man1        then: man bourse, man bourse-serve")]
+    Man {
+        /// The directory, which is there
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        into: PathBuf,
+    },
 }
 
 /// Settings of `serve`.

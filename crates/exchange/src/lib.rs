@@ -16,6 +16,7 @@ pub mod json;
 pub mod ledger;
 pub mod limiter;
 pub mod log;
+pub mod manual;
 pub mod metrics;
 pub mod progress;
 pub mod recorder;

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use exchange::cli::{self, Cli, Command};
 use exchange::config::{Config, Settings};
-use exchange::{catalogue_commands, journal_commands, serve};
+use exchange::{catalogue_commands, journal_commands, manual, serve};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,6 +23,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
+    // What the command line is, whatever the settings are.
+    match &cli.command {
+        Command::Completions { shell } => return manual::completions(*shell),
+        Command::Man { into } => return manual::pages(into),
+        _ => {}
+    }
     let settings = settings(cli)?;
     let config = Config::from(&settings)?;
     match &cli.command {
@@ -37,6 +43,7 @@ fn run(cli: &Cli) -> Result<()> {
             print!("{settings}");
             Ok(())
         }
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Lab {
     pub(super) workspace: Workspace,
     pub(super) machine: Machine,
     programs: PathBuf,
+    /// The program that is measured in place of the one built here.
+    bourse: Option<PathBuf>,
     scratch: PathBuf,
     logs: PathBuf,
     into: PathBuf,
@@ -46,15 +48,21 @@ impl Lab {
         let mut guard = Guard::start()?;
         let found = needed::provide_programs(tools, &mut guard)?;
         build(&workspace, common.profile, &mut guard)?;
-        let machine = Machine::describe(&workspace, common.profile, &found);
+        let bourse = common.bourse.as_ref().map(fs::canonicalize).transpose().context("--bourse")?;
+        let machine = Machine::describe(&workspace, common.profile, bourse.is_some(), &found);
         let (scratch, logs) = directories(&workspace, &mut guard)?;
         let into = common.into.as_ref().map(std::path::absolute).transpose()?;
         let into = into.unwrap_or_else(|| workspace.root.join("benches/runs").join(&machine.run));
         let programs = workspace.target.join(common.profile.name());
-        Ok(Self { guard, workspace, machine, programs, scratch, logs, into })
+        Ok(Self { guard, workspace, machine, programs, bourse, scratch, logs, into })
     }
 
-    /// One of our programs: `bourse`, `floor`, `bare-hyper` or `load`.
+    /// The `bourse` that is measured.
+    pub(super) fn bourse(&self) -> PathBuf {
+        self.bourse.clone().unwrap_or_else(|| self.program("bourse"))
+    }
+
+    /// One of our programs as built here: `bourse`, `floor`, `bare-hyper` or `load`.
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
     }
@@ -92,7 +100,7 @@ impl Lab {
 
     /// Whether `bourse` has a setting of this name.
     pub(super) fn bourse_knows(&mut self, setting: &str) -> Result<bool> {
-        let mut show = self.pinned(LOAD_CORE, self.program("bourse"));
+        let mut show = self.pinned(LOAD_CORE, self.bourse());
         let settings = capture(show.args(["config", "show"]), &mut self.guard)?;
         Ok(settings.lines().any(|line| line.split(' ').next() == Some(setting)))
     }

@@ -14,7 +14,7 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Describes this machine, and what runs on it.
-    pub(super) fn describe(workspace: &Workspace, profile: Profile, tools: &str) -> Self {
+    pub(super) fn describe(workspace: &Workspace, profile: Profile, is_release: bool, tools: &str) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let date = ask("date", &["-u", "+%F"]).unwrap_or_else(|| "undated".into());
         let said = |program, arguments: &[&str]| ask(program, arguments).unwrap_or_else(|| "unknown".into());
@@ -37,7 +37,12 @@ impl Machine {
                 field("/etc/os-release", "PRETTY_NAME", '=').trim_matches('"'),
                 said("uname", &["-r"])
             ),
-            format!("{}, profile {}", said("rustc", &["-V"]), profile.name()),
+            format!(
+                "{}, profile {}{}",
+                said("rustc", &["-V"]),
+                profile.name(),
+                if is_release { "; Bourse as given by --bourse" } else { "" }
+            ),
             format!("{tools}; load average before the run {}", load.join(" ")),
         ];
         Self { run: format!("{date}-{cores}core"), lines }

@@ -26,6 +26,8 @@ pub(super) enum Side {
     Journal,
     /// Limiter with 1 M known addresses, and journal
     Everything,
+    /// Everything, by the program as cargo builds it: beside one given by --bourse
+    Unprofiled,
     /// The same with Redis: the limit and the statistics are shared
     Redis,
     /// Everything, and a core that never sleeps
@@ -59,6 +61,7 @@ impl Side {
             Self::Known => (Program::Bourse, vec![window(day), journal_off], Addresses::Known(KNOWN)),
             Self::Journal => (Program::Bourse, vec![limiter_off], Addresses::Scattered),
             Self::Everything | Self::Redis => (Program::Bourse, vec![window(day)], Addresses::Known(KNOWN)),
+            Self::Unprofiled => (Program::Built, vec![window(day)], Addresses::Known(KNOWN)),
             Self::BusyPoll => (Program::Bourse, vec![window(day), busy_poll], Addresses::Known(KNOWN)),
         };
         let redis = self == Self::Redis;
@@ -72,6 +75,8 @@ pub(super) enum Program {
     Floor,
     Hyper,
     Bourse,
+    /// Bourse as built here, whatever is measured as Bourse.
+    Built,
 }
 
 impl Program {
@@ -80,7 +85,7 @@ impl Program {
         match self {
             Self::Floor => "floor",
             Self::Hyper => "bare-hyper",
-            Self::Bourse => "bourse",
+            Self::Bourse | Self::Built => "bourse",
         }
     }
 }

@@ -125,7 +125,7 @@ fn load_large(lab: &mut Lab) -> Result<()> {
     let file = place.join("catalogue.json");
     let large = Catalogue { supplies: 1_000, bidders: 500 };
     fs::write(&file, large.json()).context("cannot write the catalogue")?;
-    let mut load = lab.pinned(LOAD_CORE, lab.program("bourse"));
+    let mut load = lab.pinned(LOAD_CORE, lab.bourse());
     load.arg("load-data").arg("--input").arg(&file).arg("--data-dir").arg(&place);
     capture(&mut load, &mut lab.guard).map(drop)
 }

@@ -1,6 +1,8 @@
 //! A side that runs: started when it is first asked, and again when its addresses have had their requests.
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -167,7 +169,8 @@ impl Subject {
         self.starts += 1;
         let redis = if self.spec.redis { Some(Redis::start(lab)?) } else { None };
         let mut command = match self.spec.program {
-            Program::Bourse => self.bourse(lab, redis.as_ref())?,
+            Program::Bourse => self.bourse(lab, lab.bourse(), redis.as_ref())?,
+            Program::Built => self.bourse(lab, lab.program("bourse"), redis.as_ref())?,
             program => lab.pinned(SERVER_CORE, lab.program(program.file())),
         };
         command.args(["--listen", "127.0.0.1:0", "--workers", "1"]);
@@ -185,9 +188,8 @@ impl Subject {
     }
 
     /// `bourse serve` with the side's catalogue in a data directory of its own.
-    fn bourse(&self, lab: &mut Lab, redis: Option<&Redis>) -> Result<std::process::Command> {
+    fn bourse(&self, lab: &mut Lab, bourse: PathBuf, redis: Option<&Redis>) -> Result<Command> {
         let place = lab.place(&self.spec.name.replace([' ', '/'], "-"))?;
-        let bourse = lab.program("bourse");
         if self.starts == 1 {
             let file = place.join("catalogue.json");
             fs::write(&file, self.spec.catalogue.json()).context("cannot write the catalogue")?;

@@ -26,6 +26,7 @@ mod journal_damage;
 mod ledger;
 mod lifecycle;
 mod limiter;
+mod manual;
 mod nginx;
 mod outage;
 mod pages;
