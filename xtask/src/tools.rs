@@ -131,6 +131,8 @@ pub(crate) fn provide_llvm(
     for (program, arguments) in [
         ("python3".to_owned(), vec!["-m", "venv", &dir]),
         (format!("{dir}/bin/pip"), vec!["install", "--quiet", "--only-binary=:all:", &package]),
+        // The first start of its Python puts the libraries in their places.
+        (format!("{dir}/bin/python3"), vec!["-c", ""]),
     ] {
         let mut install = workspace.command(program);
         install.args(arguments).env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
