@@ -201,6 +201,14 @@ pub(super) const TABLE: &[Spec] = &[
         "nothing below it",
     ),
     Spec::new("log.format", "text", "", OneOf(&["text", "json"]), "for people or for programs"),
+    Spec::new(
+        "otlp.endpoint",
+        "",
+        "",
+        Text("http://HOST:PORT of an OpenTelemetry collector"),
+        "where some auctions are told as traces",
+    ),
+    Spec::new("otlp.sample", "1000", "auctions", Number(1, 1_000_000_000), "of which one is traced"),
     Spec::new("http.body_max_bytes", "65536", "bytes", Number(256, 16_777_216), "the longest body"),
     Spec::new("http.json_depth_max", "32", "levels", Number(1, 512), "the deepest nesting of a body"),
     Spec::new(
