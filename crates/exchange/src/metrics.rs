@@ -96,6 +96,7 @@ impl Collector for Scrape {
         gauge(to, "connections_open", "connections open now", None, open as f64)?;
         self.state(to)?;
         self.journal(to)?;
+        self.traces(to)?;
         bidders(to, &self.0.exchange)
     }
 }
@@ -168,6 +169,12 @@ impl Scrape {
 }
 
 impl Scrape {
+    fn traces(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(traces) = &self.0.exchange.traces else { return Ok(()) };
+        counter(to, "trace_spans_exported", "spans that the collector took", traces.exported())?;
+        counter(to, "trace_spans_dropped", "spans that the collector did not get", traces.dropped())
+    }
+
     fn journal(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let exchange = &self.0.exchange;
         let Some(journal) = &exchange.journal else { return Ok(()) };
