@@ -62,6 +62,8 @@ pub struct Config {
     pub journal: Option<journal::Settings>,
     /// What is logged.
     pub log: LogConfig,
+    /// How many bidders may have series of their own on /metrics.
+    pub metrics_bidders_max: usize,
     /// Where some auctions are told as traces; None: nowhere.
     pub traces: Option<TraceConfig>,
     /// The bounds of the doors.
@@ -150,6 +152,7 @@ impl Config {
                 level: settings.parse("log.level", |level| LevelFilter::from_str(level).ok())?,
                 format: settings.parse("log.format", |format| format.parse().ok())?,
             },
+            metrics_bidders_max: settings.number("metrics.bidders_max")?,
             traces: traces(settings)?,
             http: HttpConfig {
                 body_max_bytes: settings.number("http.body_max_bytes")?,

@@ -7,6 +7,7 @@ use crate::callout::{Callout, Simulated};
 use crate::limiter::shared::{Asker, Shared};
 use crate::limiter::{Knock, Limiter, Verdict};
 use crate::log;
+use crate::metrics::{BidderMeters, Bidders};
 use crate::recorder::Recorder;
 use crate::trace::{Parent, Tracer, Traces};
 use auction::{Answers, AuctionId, Chance, Clearing, Id, NoSale, Opportunity, Record, Supply, clear, invite};
@@ -39,6 +40,8 @@ pub struct Exchange {
     pub callout: Simulated,
     /// What was counted.
     pub statistics: Arc<Statistics>,
+    /// What was counted of bidders, for the metrics.
+    pub bidders: Bidders,
     /// Where auctions are recorded; None: nowhere.
     pub journal: Option<Arc<Journal>>,
     /// How many damaged or unreadable places of it the start came to.
@@ -154,6 +157,7 @@ pub struct Desk {
     asker: Option<Rc<Asker>>,
     tracer: Option<Tracer>,
     tally: Tally,
+    bidders: BidderMeters,
     snapshot: RefCell<Rc<OwnPointer>>,
     /// Answers and clearings of past auctions, to be used again.
     papers: RefCell<Vec<(Answers, Clearing)>>,
@@ -169,6 +173,7 @@ impl Desk {
             asker: exchange.shared_limit.as_ref().map(Asker::new),
             tracer: exchange.traces.as_ref().and_then(Traces::tracer),
             tally: exchange.statistics.tally(core),
+            bidders: exchange.bidders.meters(core),
             snapshot: RefCell::new(Rc::new(OwnPointer(exchange.catalogue.snapshot()))),
             papers: RefCell::default(),
         }
@@ -284,6 +289,7 @@ impl Desk {
             None => Offset::new(0)..Offset::new(0),
         };
         self.tally.count(supply, record, stands.end.get());
+        self.bidders.count(supply, record);
         if self.exchange.log_auctions {
             log::auction(record);
         }

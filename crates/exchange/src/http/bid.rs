@@ -201,7 +201,11 @@ async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<()
     let caller = caller.unwrap_or_else(|| desk.caller(request.ip)).within(asked.parent);
     let answer = |record: &Record<'_>| write_sale(record, sold);
     let held = desk.hold(&site.exchange.callout, &opportunity, caller, asked.received_at, answer).await;
-    core.meters.bid_duration.observe(asked.received_at.elapsed());
+    let took = asked.received_at.elapsed();
+    core.meters.bid_duration.observe(took);
+    if held.is_ok() {
+        core.meters.auction_duration.observe(took);
+    }
     held.unwrap_or_else(|refused| Err(refusal(refused, core, &opportunity)))
 }
 
