@@ -1,7 +1,7 @@
 //! The contract, checked from outside: every test starts the real program on port 0 and talks to it as a client does.
 //!
-//! * One module per door; `server`, `client`, `catalogues`, `database`, `redis`, `nginx`, `fleet` and `ledger` are what
-//!   they share.
+//! * One module per door; `server`, `client`, `catalogues`, `database`, `redis`, `nginx`, `prometheus`, `collector`,
+//!   `fleet` and `ledger` are what they share.
 //! * A test waits for a condition, never for a time; [`server::eventually`] is the only place that waits.
 //! * What a test measures by the clock it measures alone: see [`server::Quiet`].
 
@@ -27,10 +27,12 @@ mod journal_damage;
 mod ledger;
 mod lifecycle;
 mod limiter;
+mod metrics;
 mod nginx;
 mod outage;
 mod pages;
 mod programs;
+mod prometheus;
 mod redis;
 mod repeat;
 mod schema;
