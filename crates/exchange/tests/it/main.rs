@@ -27,6 +27,7 @@ mod journal_damage;
 mod ledger;
 mod lifecycle;
 mod limiter;
+mod logs;
 mod metrics;
 mod nginx;
 mod outage;
