@@ -163,3 +163,27 @@ impl fmt::Display for Bids<'_> {
         f.write_char(']')
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        for (event, colours, expected) in [
+            ("plain é 日本\n", false, "plain é 日本\n"),
+            ("no end", false, "no end\n"),
+            ("two\nlines\r\n", false, "two\\u000alines\\u000d\n"),
+            ("\u{1b}[31mred\u{9b}\u{7f}\0\t\n", false, "\\u001b[31mred\\u009b\\u007f\\u0000\\u0009\n"),
+            ("a\u{2028}\u{202e}b\u{2066}\n", false, "a\\u2028\\u202eb\\u2066\n"),
+            ("\u{1b}[31mred\nnot\n", true, "\u{1b}[31mred\\u000anot\n"),
+        ] {
+            let mut lines = Lines { to: Vec::new(), colours };
+            assert_eq!(lines.write(event.as_bytes()).unwrap(), event.len(), "{event:?}");
+            assert_eq!(String::from_utf8(lines.to).unwrap(), expected, "{event:?}");
+        }
+        let mut lines = Lines { to: Vec::new(), colours: false };
+        lines.write_all(b"\xff\n").unwrap();
+        assert_eq!(lines.to, "\u{fffd}\n".as_bytes());
+    }
+}

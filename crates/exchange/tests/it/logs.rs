@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::path::Path;
 
 /// What a terminal obeys, what ends a line, what hides a text.
 const NASTY: &[&str] = &[
@@ -160,14 +162,23 @@ fn no_input_breaks_a_line_of_the_log_and_no_line_names_an_address() {
 }
 
 #[test]
-fn what_others_say_is_a_line_too() {
-    // The database's error and a name with an escape in it come into a warning.
+fn what_a_database_holds_is_a_line_too() {
     for format in ["text", "json"] {
-        let home = Home::empty().usual().set("BOURSE_LOG_FORMAT", format);
-        let server = home.serve();
+        let server = Home::empty().usual().set("BOURSE_LOG_FORMAT", format).serve();
         let catalogue = server.home.data_dir().join("catalogue.sqlite");
-        std::fs::write(&catalogue, "\u{1b}[31m no database \n at all").unwrap();
-        eventually("the catalogue stays as it was", || server.log().contains("catalogue stays as it was"));
+        insert(&catalogue, "\u{1b}[31m\r\n\u{9b}2J\u{202e}\u{7f}");
+        eventually("it is told", || server.log().contains("catalogue stays as it was"));
         check(&server.log(), format, &[]);
     }
+}
+
+/// A bidder that no catalogue may have.
+fn insert(catalogue: &Path, id: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(catalogue);
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        let insert = sqlx::query("INSERT INTO bidders (no, id, country) VALUES (99, ?, 'US')").bind(id);
+        insert.execute(&mut connection).await.unwrap();
+    });
 }
