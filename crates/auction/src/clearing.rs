@@ -68,6 +68,15 @@ impl NoSale {
     }
 }
 
+/// An auction's outcome in logs: sold if any imp is, else why the first is not.
+pub fn outcome(sales: &[Result<Sale, NoSale>]) -> &'static str {
+    match sales.first() {
+        Some(Err(reason)) if sales.iter().all(Result::is_err) => reason.name(),
+        Some(_) => "sold",
+        None => NoSale::NoBids.name(),
+    }
+}
+
 /// The outcome of one auction. Kept between auctions and cleared, so that an auction allocates nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Clearing {

@@ -14,7 +14,9 @@ use crate::callout::Clock;
 use crate::limiter::shared::Fallback;
 use crate::limiter::{Limit, WhenFull};
 use crate::log;
+use crate::trace::TraceConfig;
 use anyhow::{Result, anyhow, bail};
+use hyper::Uri;
 use reporting::redis::Endpoint;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -60,6 +62,10 @@ pub struct Config {
     pub journal: Option<journal::Settings>,
     /// What is logged.
     pub log: LogConfig,
+    /// How many bidders may have series of their own on /metrics.
+    pub metrics_bidders_max: usize,
+    /// Where some auctions are told as traces; None: nowhere.
+    pub traces: Option<TraceConfig>,
     /// The bounds of the doors.
     pub http: HttpConfig,
 }
@@ -146,6 +152,8 @@ impl Config {
                 level: settings.parse("log.level", |level| LevelFilter::from_str(level).ok())?,
                 format: settings.parse("log.format", |format| format.parse().ok())?,
             },
+            metrics_bidders_max: settings.number("metrics.bidders_max")?,
+            traces: traces(settings)?,
             http: HttpConfig {
                 body_max_bytes: settings.number("http.body_max_bytes")?,
                 json_depth_max: settings.number("http.json_depth_max")?,
@@ -197,6 +205,22 @@ fn redis(settings: &Settings) -> Result<Option<RedisConfig>> {
         );
     }
     Ok(Some(RedisConfig { endpoint, timeout, fallback }))
+}
+
+fn traces(settings: &Settings) -> Result<Option<TraceConfig>> {
+    let sample = settings.number("otlp.sample")?;
+    if settings.text("otlp.endpoint").is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(TraceConfig { endpoint: settings.parse("otlp.endpoint", traces_endpoint)?, sample }))
+}
+
+/// Where a collector takes traces: at this path, unless the address has one.
+fn traces_endpoint(text: &str) -> Option<String> {
+    let address: Uri = text.parse().ok().filter(|_| text.starts_with("http://"))?;
+    address.host().filter(|host| !host.is_empty())?;
+    let path = if address.path() == "/" { "/v1/traces" } else { "" };
+    Some(format!("{}{path}", text.trim_end_matches('/')))
 }
 
 fn journal(settings: &Settings, data_dir: &Path, workers: usize) -> Result<Option<journal::Settings>> {

@@ -7,7 +7,9 @@ use crate::callout::{Callout, Simulated};
 use crate::limiter::shared::{Asker, Shared};
 use crate::limiter::{Knock, Limiter, Verdict};
 use crate::log;
+use crate::metrics::{BidderMeters, Bidders};
 use crate::recorder::Recorder;
+use crate::trace::{Parent, Tracer, Traces};
 use auction::{Answers, AuctionId, Chance, Clearing, Id, NoSale, Opportunity, Record, Supply, clear, invite};
 use catalogue::{Live, Snapshot};
 use crossbeam_utils::CachePadded;
@@ -38,6 +40,8 @@ pub struct Exchange {
     pub callout: Simulated,
     /// What was counted.
     pub statistics: Arc<Statistics>,
+    /// What was counted of bidders, for the metrics.
+    pub bidders: Bidders,
     /// Where auctions are recorded; None: nowhere.
     pub journal: Option<Arc<Journal>>,
     /// How many damaged or unreadable places of it the start came to.
@@ -48,6 +52,8 @@ pub struct Exchange {
     pub seed: u64,
     /// Whether every auction is logged.
     pub log_auctions: bool,
+    /// Where some auctions are told as traces; None: nowhere.
+    pub traces: Option<Traces>,
     /// The zero of all times.
     pub started_at: Instant,
     /// The same moment by the calendar as it is now, in microseconds since 1970 (UTC).
@@ -119,11 +125,20 @@ pub enum Refused {
     Unrecorded(Unavailable),
 }
 
-/// Whose request it is, for the rate limit.
+/// Whose request it is: the address that the rate limit counts by, and the span that asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller {
     address: IpAddr,
     knock: Option<Knock>,
+    parent: Option<Parent>,
+}
+
+impl Caller {
+    /// The same, within the trace that it has begun.
+    #[must_use]
+    pub fn within(self, parent: Option<Parent>) -> Self {
+        Self { parent, ..self }
+    }
 }
 
 /// The snapshot in force, by a pointer that this core alone counts the holders of: with a shared count every core would
@@ -140,7 +155,9 @@ pub struct Desk {
     exchange: Arc<Exchange>,
     /// None: this instance keeps the limit by itself.
     asker: Option<Rc<Asker>>,
+    tracer: Option<Tracer>,
     tally: Tally,
+    bidders: BidderMeters,
     snapshot: RefCell<Rc<OwnPointer>>,
     /// Answers and clearings of past auctions, to be used again.
     papers: RefCell<Vec<(Answers, Clearing)>>,
@@ -154,7 +171,9 @@ impl Desk {
             recorder: recorder.map(RefCell::new),
             exchange: Arc::clone(exchange),
             asker: exchange.shared_limit.as_ref().map(Asker::new),
+            tracer: exchange.traces.as_ref().and_then(Traces::tracer),
             tally: exchange.statistics.tally(core),
+            bidders: exchange.bidders.meters(core),
             snapshot: RefCell::new(Rc::new(OwnPointer(exchange.catalogue.snapshot()))),
             papers: RefCell::default(),
         }
@@ -177,11 +196,16 @@ impl Desk {
         &self.exchange
     }
 
+    /// Whether a request's traceparent is of interest.
+    pub fn is_traced(&self) -> bool {
+        self.tracer.is_some()
+    }
+
     /// The caller at `address`, whom the rate limit counts by. To be called as soon as it is known: what the limiter
     /// remembers is then fetched while the rest of the request is read.
     pub fn caller(&self, address: IpAddr) -> Caller {
         let limiter = self.exchange.limiter.as_ref().filter(|_| self.asker.is_none());
-        Caller { address, knock: limiter.map(|limiter| limiter.knock(address)) }
+        Caller { address, knock: limiter.map(|limiter| limiter.knock(address)), parent: None }
     }
 
     /// Holds one auction and hands its record to `answer`; `received_at` is when the request had been read.
@@ -242,6 +266,9 @@ impl Desk {
             Box::pin(synced.wait(offset)).await.map_err(Refused::Unrecorded)?;
         }
         let answer = answer(&record);
+        if let Some(tracer) = &self.tracer {
+            tracer.look(supply, &record, caller.parent, received_at);
+        }
         self.papers.borrow_mut().push((answers, clearing));
         Ok(answer)
     }
@@ -262,6 +289,7 @@ impl Desk {
             None => Offset::new(0)..Offset::new(0),
         };
         self.tally.count(supply, record, stands.end.get());
+        self.bidders.count(supply, record);
         if self.exchange.log_auctions {
             log::auction(record);
         }

@@ -10,7 +10,9 @@ use crate::config::Config;
 use crate::hold::{Exchange, unix_us};
 use crate::limiter::Limiter;
 use crate::limiter::shared::Shared;
+use crate::metrics::Bidders;
 use crate::recorder::Recorder;
+use crate::trace::Traces;
 use anyhow::{Context, Result};
 use catalogue::Live;
 use futures_util::FutureExt;
@@ -90,27 +92,31 @@ impl Ledger {
     }
 
     /// The exchange that goes on from here.
-    pub fn exchange(&self, config: &Config, live: &Arc<Live>) -> Exchange {
+    pub fn exchange(&self, config: &Config, live: &Arc<Live>) -> Result<Exchange> {
         let shared = |redis: &crate::config::RedisConfig| {
             Arc::new(Shared::new(redis.endpoint.clone(), redis.timeout, redis.fallback))
         };
         let others = |journal: &Arc<Journal>| Others::new(Arc::clone(&self.standing), journal.instance());
-        Exchange {
+        let instance = self.journal.as_ref().map_or(self.seed, |journal| journal.instance());
+        let traces = |traces| Traces::start(traces, &format!("{instance:016x}"));
+        Ok(Exchange {
             catalogue: Arc::clone(live),
             limiter: config.rate_limit.map(Limiter::new),
             shared_limit: config.redis.as_ref().map(shared),
             others: self.journal.as_ref().filter(|_| config.redis.is_some()).map(others),
             callout: Simulated { clock: config.clock },
             statistics: Arc::clone(&self.statistics),
+            bidders: Bidders::new(config.workers, config.metrics_bidders_max),
             journal: self.journal.clone(),
             damaged_at_start: self.found.damaged + self.found.unreadable,
             damage: Arc::clone(&self.damage),
             seed: self.seed,
             log_auctions: config.log.auctions,
+            traces: config.traces.as_ref().map(traces).transpose().context("cannot start a thread")?,
             started_at: Instant::now(),
             started_at_us: AtomicU64::new(unix_us(SystemTime::now())),
             next: AtomicU64::new(0).into(),
-        }
+        })
     }
 
     /// Keeps the ledger in the background from now on.

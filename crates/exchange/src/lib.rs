@@ -22,3 +22,4 @@ pub mod progress;
 pub mod recorder;
 pub mod serve;
 pub mod stat;
+pub mod trace;

@@ -1,15 +1,18 @@
 //! Logs: where events go, and the one event that shows a whole auction.
 //!
 //! * Privacy: no event holds a full address; [`truncated`] is applied here.
-//! * Safety: every text from outside is written as a JSON string, so no control character reaches a terminal.
+//! * Safety: an event is one line, whatever is in it: what a terminal or a reader of lines could take for more than a
+//!   letter is written as `\u001b`, also in texts that other servers and libraries bring.
 //! * Order: written by a thread of its own; when that falls behind, events are dropped rather than auctions delayed.
 
 use auction::{Fate, Record, truncated};
-use std::fmt::{self, Write};
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write};
 use std::str::FromStr;
+use std::sync::OnceLock;
 use tracing::info;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
 
 /// How an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,19 +35,61 @@ impl FromStr for Format {
     }
 }
 
+/// How many events were dropped because standard error takes them too slowly.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Events that were dropped so far.
+pub fn dropped() -> u64 {
+    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+}
+
 /// Sends events of `level` and above to standard error until the guard is dropped.
 pub fn start(level: LevelFilter, format: Format) -> WorkerGuard {
-    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let colours = format == Format::Text && io::stderr().is_terminal();
+    let (writer, guard) = tracing_appender::non_blocking(Lines { to: io::stderr(), colours });
+    let _ = DROPPED.set(writer.error_counter());
     let events = tracing_subscriber::fmt().with_max_level(level).with_writer(writer).with_target(false);
     // A second subscriber is an error only in a process that started its logs twice.
     let _ = match format {
-        Format::Text => {
-            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            tracing::subscriber::set_global_default(events.with_ansi(colours).finish())
-        }
+        Format::Text => tracing::subscriber::set_global_default(events.with_ansi(colours).finish()),
         Format::Json => tracing::subscriber::set_global_default(events.json().flatten_event(true).finish()),
     };
     guard
+}
+
+/// Writes events, each of which comes as a whole, as a line each.
+struct Lines<W> {
+    to: W,
+    /// Whether escape characters are colours: then those of values are already escaped.
+    colours: bool,
+}
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let mut line = String::with_capacity(text.len() + 1);
+        for letter in text.chars() {
+            if is_letter(letter) || (self.colours && letter == '\u{1b}') {
+                line.push(letter);
+            } else {
+                // As JSON writes it, which needs no more than four digits here.
+                let _ = write!(line, "\\u{:04x}", u32::from(letter));
+            }
+        }
+        line.push('\n');
+        self.to.write_all(line.as_bytes()).map(|()| event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Whether it is shown as itself: no control character, no end of a line, no change of the direction of writing.
+fn is_letter(letter: char) -> bool {
+    !letter.is_control()
+        && !matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// One auction with its bids, in one event.
@@ -116,5 +161,29 @@ impl fmt::Display for Bids<'_> {
             write!(f, "{separator}{} not invited: {}", id(slot), reason.name())?;
         }
         f.write_char(']')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_whatever_is_in_it() {
+        for (event, colours, expected) in [
+            ("plain é 日本\n", false, "plain é 日本\n"),
+            ("no end", false, "no end\n"),
+            ("two\nlines\r\n", false, "two\\u000alines\\u000d\n"),
+            ("\u{1b}[31mred\u{9b}\u{7f}\0\t\n", false, "\\u001b[31mred\\u009b\\u007f\\u0000\\u0009\n"),
+            ("a\u{2028}\u{202e}b\u{2066}\n", false, "a\\u2028\\u202eb\\u2066\n"),
+            ("\u{1b}[31mred\nnot\n", true, "\u{1b}[31mred\\u000anot\n"),
+        ] {
+            let mut lines = Lines { to: Vec::new(), colours };
+            assert_eq!(lines.write(event.as_bytes()).unwrap(), event.len(), "{event:?}");
+            assert_eq!(String::from_utf8(lines.to).unwrap(), expected, "{event:?}");
+        }
+        let mut lines = Lines { to: Vec::new(), colours: false };
+        lines.write_all(b"\xff\n").unwrap();
+        assert_eq!(lines.to, "\u{fffd}\n".as_bytes());
     }
 }

@@ -42,7 +42,7 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
     let opened = catalogue_commands::open(config).await?;
     let mut ledger = Ledger::open(config)?;
     let recorders = ledger.recorders();
-    let site = Arc::new(site(config, ledger.exchange(config, &opened.live)));
+    let site = Arc::new(site(config, ledger.exchange(config, &opened.live)?));
     let mut signals = Signals::new()?;
     let cores = start_cores(&site, sockets, recorders)?;
     site.lifecycle.open();
@@ -67,6 +67,9 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
         () = signals.next() => warn!("stopped by a second signal"),
     }
     keeping.finish().await;
+    if let Some(traces) = &site.exchange.traces {
+        traces.finish(LAST_TRACES_MAX);
+    }
     info!(auctions = site.exchange.auctions(), "stopped");
     Ok(())
 }
@@ -89,6 +92,9 @@ fn site(config: &Config, exchange: Exchange) -> Site {
         reports: Semaphore::new(REPORTS_MAX),
     }
 }
+
+/// How long an end waits for the collector of traces.
+const LAST_TRACES_MAX: Duration = Duration::from_secs(2);
 
 /// How many long pages are written at once; beyond it is a 503.
 const REPORTS_MAX: usize = 4;

@@ -6,7 +6,7 @@ use crate::format::{self, END_BYTES, HEADER_BYTES, Header, SPAN_MAX};
 use crate::lane::{Lane, Trouble};
 use crate::scan::{self, Scan};
 use crate::shared::{Bell, Counts, Shared};
-use crate::{Offset, Settings, Writer, room, sync};
+use crate::{Durations, Offset, Settings, Writer, room, sync};
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::io;
@@ -155,6 +155,16 @@ impl Journal {
             segments_removed: shared.counts.segments_removed.load(Ordering::Relaxed),
             segments_removed_unread: shared.counts.segments_removed_unread.load(Ordering::Relaxed),
         }
+    }
+
+    /// How long its syncs took since the start.
+    pub fn syncs(&self) -> &Durations {
+        &self.shared.counts.syncs
+    }
+
+    /// Where it lies.
+    pub fn dir(&self) -> &Path {
+        &self.shared.settings.dir
     }
 
     #[cfg(test)]

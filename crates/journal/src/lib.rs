@@ -15,6 +15,7 @@
 //! | [`reader`] | reads and follows one core |
 //! | [`cursor`] | keeps how far a reader has come |
 //! | [`mod@verify`] | lists segments and readers, and checks that all is whole |
+//! | [`durations`] | how long what is done in the background takes |
 //! | `room`, `retain`, `sync` | the background: zeros ahead, old segments, the disk |
 //! | `segment`, `lane`, `shared` | what both sides look at |
 //! | `scan`, `format`, `files`, `disk`, `map` | positions, bytes, names, calls, memory |
@@ -23,6 +24,7 @@
 
 pub mod cursor;
 mod disk;
+pub mod durations;
 mod files;
 mod format;
 pub mod journal;
@@ -41,6 +43,7 @@ pub mod verify;
 pub mod writer;
 
 pub use cursor::Cursor;
+pub use durations::Durations;
 pub use files::{cores, replace};
 pub use format::{PAYLOAD_BYTES_MAX, stride as record_bytes};
 pub use journal::{CoreStatus, Journal, Recovery, Status, Torn};

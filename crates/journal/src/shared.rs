@@ -2,6 +2,7 @@
 
 use crate::Settings;
 use crate::disk::Disk;
+use crate::durations::Durations;
 use crate::lane::Lane;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -34,6 +35,8 @@ impl Drop for Shared {
 /// Since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
+    /// How long syncs took.
+    pub(crate) syncs: Durations,
     pub(crate) sync_failures: AtomicU64,
     pub(crate) segments_settled: AtomicU64,
     pub(crate) segments_removed: AtomicU64,

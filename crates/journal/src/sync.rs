@@ -96,7 +96,10 @@ fn sync(shared: &Shared, lane: &Lane, segment: &Arc<Segment>) {
     // Read before the sync: a segment left meanwhile is cut to its length by the next one.
     let ended = segment.ended();
     let before = segment.synced();
-    match segment.sync(&shared.disk, ended) {
+    let begun = Instant::now();
+    let synced = segment.sync(&shared.disk, ended);
+    shared.counts.syncs.observe(begun.elapsed());
+    match synced {
         Ok(position) => {
             lane.durable.fetch_max(segment.base + position, Ordering::AcqRel);
             if ended {

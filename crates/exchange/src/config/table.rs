@@ -201,6 +201,21 @@ pub(super) const TABLE: &[Spec] = &[
         "nothing below it",
     ),
     Spec::new("log.format", "text", "", OneOf(&["text", "json"]), "for people or for programs"),
+    Spec::new(
+        "metrics.bidders_max",
+        "500",
+        "bidders",
+        Number(0, 100_000),
+        "with more, /metrics has no series for each of them, only for all together",
+    ),
+    Spec::new(
+        "otlp.endpoint",
+        "",
+        "",
+        Text("http://HOST:PORT of an OpenTelemetry collector; then the path is /v1/traces"),
+        "where some auctions are told as traces",
+    ),
+    Spec::new("otlp.sample", "1000", "auctions", Number(1, 1_000_000_000), "of which one is traced"),
     Spec::new("http.body_max_bytes", "65536", "bytes", Number(256, 16_777_216), "the longest body"),
     Spec::new("http.json_depth_max", "32", "levels", Number(1, 512), "the deepest nesting of a body"),
     Spec::new(

@@ -15,6 +15,7 @@ use super::site::{Core, Site};
 use crate::config::RateLimitKey;
 use crate::hold::Refused;
 use crate::limiter::Limit;
+use crate::trace::Parent;
 use auction::{Cpm, Imp, NoSale, Opportunity, Record};
 use bytes::{Bytes, BytesMut};
 use futures_util::poll;
@@ -27,6 +28,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 use utoipa::ToSchema;
+
+/// The caller's span (W3C Trace Context).
+pub(super) const TRACEPARENT: &str = "traceparent";
 
 /// The body of a request, as the documentation shows it; [`request::parse`] reads it.
 #[derive(ToSchema)]
@@ -146,7 +150,9 @@ async fn answer(
         }
         _ => None,
     };
-    sell(core, Asked { body: &body, peer, forwarded, received_at: Instant::now() }, sold).await
+    let parent = core.desk.is_traced().then(|| head.headers.get_all(TRACEPARENT));
+    let parent = parent.and_then(|all| Parent::only(all.iter().map(HeaderValue::as_bytes)));
+    sell(core, Asked { body: &body, peer, forwarded, parent, received_at: Instant::now() }, sold).await
 }
 
 /// What a request asks, once it has been read.
@@ -157,6 +163,8 @@ pub(super) struct Asked<'a> {
     pub(super) peer: IpAddr,
     /// For whom, by a proxy that is trusted.
     pub(super) forwarded: Option<IpAddr>,
+    /// By which span, if traces are kept.
+    pub(super) parent: Option<Parent>,
     /// When the last of the body had come.
     pub(super) received_at: Instant,
 }
@@ -190,10 +198,14 @@ async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<()
         tmax_ms: request.tmax_ms,
         imps: &[Imp::PLAIN],
     };
-    let caller = caller.unwrap_or_else(|| desk.caller(request.ip));
+    let caller = caller.unwrap_or_else(|| desk.caller(request.ip)).within(asked.parent);
     let answer = |record: &Record<'_>| write_sale(record, sold);
     let held = desk.hold(&site.exchange.callout, &opportunity, caller, asked.received_at, answer).await;
-    core.meters.bid_duration.observe(asked.received_at.elapsed());
+    let took = asked.received_at.elapsed();
+    core.meters.bid_duration.observe(took);
+    if held.is_ok() {
+        core.meters.auction_duration.observe(took);
+    }
     held.unwrap_or_else(|refused| Err(refusal(refused, core, &opportunity)))
 }
 

@@ -9,10 +9,11 @@
 //! * All answers to what came in one read leave in one write, unless an auction takes time. Buffers are the core's: an
 //!   idle connection has none.
 
-use super::bid::{Asked, forwarded_for, sell};
+use super::bid::{Asked, TRACEPARENT, forwarded_for, sell};
 use super::connection::{Phase, Watch};
 use super::site::Core;
 use crate::config::RateLimitKey;
+use crate::trace::Parent;
 use futures_util::future::join;
 use futures_util::poll;
 use httparse::Status;
@@ -174,7 +175,8 @@ async fn answer(
     answers.clear();
     let (mut at, mut is_last, mut rest) = (0, false, Unread::Other);
     while !is_last && !core.site.lifecycle.is_draining() {
-        let plain = match Plain::read(&read[at..filled], core.site.key, core.site.body_max_bytes) {
+        let wanted = Wanted { key: core.site.key, parent: core.desk.is_traced() };
+        let plain = match Plain::read(&read[at..filled], wanted, core.site.body_max_bytes) {
             Ok(plain) => plain,
             Err(unread) => {
                 rest = unread;
@@ -183,7 +185,8 @@ async fn answer(
         };
         at += plain.bytes;
         sold.clear();
-        let asked = Asked { body: plain.body, peer, forwarded: plain.forwarded, received_at: Instant::now() };
+        let Plain { body, forwarded, parent, .. } = plain;
+        let asked = Asked { body, peer, forwarded, parent, received_at: Instant::now() };
         let outcome = {
             let mut sale = pin!(sell(core, asked, sold));
             match poll!(sale.as_mut()) {
@@ -259,6 +262,17 @@ struct Plain<'b> {
     bytes: usize,
     /// The address that a trusted proxy was called from, where that counts.
     forwarded: Option<IpAddr>,
+    /// The caller's span, where that counts.
+    parent: Option<Parent>,
+}
+
+/// What is looked for among a request's headers besides what makes it plain.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// The address, if the rate limit counts by one of theirs.
+    key: RateLimitKey,
+    /// The caller's span.
+    parent: bool,
 }
 
 /// What is not read here.
@@ -275,7 +289,7 @@ const NOT_PLAIN: [&str; 5] = ["transfer-encoding", "expect", "upgrade", "content
 
 impl<'b> Plain<'b> {
     /// The request that `read` begins with, if it is plain and all there.
-    fn read(read: &'b [u8], key: RateLimitKey, body_max_bytes: usize) -> Result<Self, Unread> {
+    fn read(read: &'b [u8], wanted: Wanted, body_max_bytes: usize) -> Result<Self, Unread> {
         if !read.starts_with(LINE) {
             return Err(if LINE.starts_with(read) { Unread::Begun } else { Unread::Other });
         }
@@ -305,20 +319,20 @@ impl<'b> Plain<'b> {
         }
         let plain = |length: &usize| hosts == 1 && *length <= body_max_bytes;
         let length = length.filter(plain).ok_or(Unread::Other)?;
-        let forwarded = match key {
-            RateLimitKey::Forwarded(hops) => {
-                let lists = request
-                    .headers
-                    .iter()
-                    .filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"));
-                forwarded_for(lists.map(|list| list.value), hops)
-            }
+        let headers = &*request.headers;
+        let named = |name: &'static str| {
+            let headers = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+            headers.map(|header| header.value)
+        };
+        let forwarded = match wanted.key {
+            RateLimitKey::Forwarded(hops) => forwarded_for(named("x-forwarded-for"), hops),
             _ => None,
         };
+        let parent = if wanted.parent { Parent::only(named(TRACEPARENT)) } else { None };
         let bytes = head + length;
         let unread = if bytes > READ_BYTES { Unread::Other } else { Unread::Begun };
         let body = read.get(head..bytes).ok_or(unread)?;
-        Ok(Self { body, bytes, forwarded })
+        Ok(Self { body, bytes, forwarded, parent })
     }
 }
 

@@ -23,7 +23,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, WARNING};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, VARY, WARNING};
 use maud::{Markup, html};
 use reporting::redis::Read;
 use serde::Serialize;
@@ -296,13 +296,17 @@ pub(super) async fn ready(State(site): State<Arc<Site>>) -> Response {
 
 /// What Prometheus reads.
 #[utoipa::path(get, path = "/metrics", tag = "health", operation_id = "metrics",
-    responses((status = 200, description = "OpenMetrics text", body = String,
-        content_type = "application/openmetrics-text", example = "bourse_auctions_total 123\n# EOF\n"),
+    responses((status = 200, description = "OpenMetrics if Accept names it, else the older text format", body = String,
+        content_type = "text/plain", example = "bourse_auctions_total 123\n"),
         (status = 503, description = "Enough such pages are being written", body = Problem,
             content_type = "application/problem+json", example = json!({"type": "/problems/overloaded",
                 "title": "Too busy", "status": 503, "detail": "enough such pages are being written",
                 "code": "overloaded"}))))]
-pub(super) async fn metrics_page(State(site): State<Arc<Site>>) -> Response {
-    let write = |site: &Arc<Site>| metrics::page(site).into_bytes();
-    written_elsewhere(site, "application/openmetrics-text; version=1.0.0; charset=utf-8", write).await
+pub(super) async fn metrics_page(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let accepts = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    let format = metrics::Format::accepted(&accepts.collect::<Vec<_>>().join(","));
+    let write = move |site: &Arc<Site>| metrics::page(site, format).into_bytes();
+    let mut answer = written_elsewhere(site, format.content_type(), write).await;
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    answer
 }

@@ -2,7 +2,7 @@
 
 use crate::calendar::ToMicros;
 use crate::json::{Exact, Millis, Text};
-use auction::{AuctionId, Bid, Cpm, Fate, Imp, NoSale, Record, Reply, Sale};
+use auction::{AuctionId, Bid, Cpm, Fate, Imp, Record, Reply, Sale, outcome};
 use journal::Offset;
 use serde::Serialize;
 use std::net::IpAddr;
@@ -101,15 +101,6 @@ impl<'a> Line<'a> {
             price: only.map(|sale| Exact(sale.price)),
             bidders: bidders(record, !is_plain),
         }
-    }
-}
-
-/// Sold if any imp is; else why the first is not.
-fn outcome(sales: &[Result<Sale, NoSale>]) -> &'static str {
-    match sales.first() {
-        Some(Err(reason)) if sales.iter().all(Result::is_err) => reason.name(),
-        Some(_) => "sold",
-        None => NoSale::NoBids.name(),
     }
 }
 

@@ -12,6 +12,7 @@
 use super::{Address, Limit, Limiter, Verdict};
 use ::redis::{RedisResult, Script, cmd};
 use futures_util::future::join_all;
+use journal::Durations;
 use reporting::redis::{Endpoint, Link};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -58,6 +59,8 @@ pub struct Shared {
     timeout: Duration,
     fallback: Fallback,
     script: Script,
+    /// How long Redis took for those it decided.
+    answers: Durations,
     /// Requests that Redis did not decide.
     undecided: AtomicU64,
     is_away: AtomicBool,
@@ -74,11 +77,17 @@ impl Shared {
             timeout,
             fallback,
             script: Script::new(include_str!("admit.lua")),
+            answers: Durations::default(),
             undecided: AtomicU64::new(0),
             is_away: AtomicBool::new(false),
             away_ms: AtomicU64::new(0),
             started_at: Instant::now(),
         }
+    }
+
+    /// How long Redis took for each request that it decided.
+    pub fn answers(&self) -> &Durations {
+        &self.answers
     }
 
     /// Requests that Redis did not decide.
@@ -204,6 +213,7 @@ impl Asker {
         match called {
             Ok(Ok(wait_us)) => {
                 self.shared.note_answer();
+                self.shared.answers.observe(now.elapsed());
                 Some(wait_us)
             }
             Ok(Err(error)) => {

@@ -1,7 +1,7 @@
 //! The contract, checked from outside: every test starts the real program on port 0 and talks to it as a client does.
 //!
-//! * One module per door; `server`, `client`, `catalogues`, `database`, `redis`, `nginx`, `fleet` and `ledger` are what
-//!   they share.
+//! * One module per door; `server`, `client`, `catalogues`, `database`, `redis`, `nginx`, `prometheus`, `collector`,
+//!   `fleet` and `ledger` are what they share.
 //! * A test waits for a condition, never for a time; [`server::eventually`] is the only place that waits.
 //! * What a test measures by the clock it measures alone: see [`server::Quiet`].
 
@@ -15,6 +15,7 @@ mod catalogues;
 mod chaos;
 mod client;
 mod clock;
+mod collector;
 mod database;
 mod docs;
 mod fleet;
@@ -26,11 +27,14 @@ mod journal_damage;
 mod ledger;
 mod lifecycle;
 mod limiter;
+mod logs;
 mod manual;
+mod metrics;
 mod nginx;
 mod outage;
 mod pages;
 mod programs;
+mod prometheus;
 mod redis;
 mod repeat;
 mod schema;
@@ -39,3 +43,4 @@ mod settings;
 mod shared_limit;
 mod shared_stat;
 mod stat;
+mod traces;

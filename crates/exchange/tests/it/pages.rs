@@ -111,14 +111,16 @@ fn every_line_of_metrics_is_one_that_prometheus_reads() {
     let server = Home::empty().with(&json!({"supplies": {"s": ids}, "bidders": bidders})).serve();
     (0..40).for_each(|_| assert_eq!(server.bid(bid_body("s", "203.0.113.77")).status, 200));
     server.bid(bid_body("canary-unknown", "203.0.113.77")).is_refusal(400, "unknown_supply");
-    let answer = server.get("/metrics");
+    let open = [("accept", "application/openmetrics-text")];
+    let answer = server.request("GET", "/metrics", &open, b"");
     assert!(answer.header("content-type").unwrap().contains("text"), "{:?}", answer.headers);
     let mut wins = 0.0;
     let text = answer.text();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, labels, number) = sample(line);
         assert!(
-            name.starts_with("bourse_") && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
+            (name.starts_with("bourse_") || name.starts_with("process_"))
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
             "{line}"
         );
         assert!(are_labels(labels), "{line}");

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use auction::Id;
 use futures_util::{StreamExt, stream};
 use hashbrown::HashMap;
+use journal::Durations;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,8 @@ pub struct Standing {
     link: Mutex<Option<Link>>,
     /// Supplies whose counts Redis did not have at the last look.
     pub waiting: AtomicU64,
+    /// How long the pushing of all that waited took, each time.
+    pub pushes: Durations,
     /// Hashes pushed.
     pub pushed: AtomicU64,
     /// Pushes that failed.
@@ -128,7 +131,9 @@ impl Pusher {
             marks.filter(|(id, mark)| self.confirmed.get(id) != Some(mark)).map(|(id, _)| id).collect();
         self.standing.waiting.store(changed.len() as u64, Ordering::Relaxed);
         if !changed.is_empty() {
+            let begun = Instant::now();
             self.push(link, changed).await?;
+            self.standing.pushes.observe(begun.elapsed());
         } else if self.answered_at.elapsed() >= PING_EVERY {
             explained(::redis::cmd("PING").query_async::<()>(&mut link).await, "no answer")?;
         } else {

@@ -17,8 +17,10 @@ use streams::{Dice, stream};
 #[path = "../../../tests/it/chaos/streams.rs"]
 mod streams;
 
+const WANTED: Wanted = Wanted { key: RateLimitKey::Body, parent: true };
+
 fn plain(request: &str) -> Option<&str> {
-    let plain = Plain::read(request.as_bytes(), RateLimitKey::Body, 100).ok()?;
+    let plain = Plain::read(request.as_bytes(), WANTED, 100).ok()?;
     std::str::from_utf8(plain.body).ok()
 }
 
@@ -106,7 +108,7 @@ fn hyper_reads_every_plain_request_the_same() {
         let mut plain = Vec::new();
         // No more than what is read at once.
         let read_at_once = |at: usize| &bytes[at..bytes.len().min(at + READ_BYTES)];
-        while let Ok(next) = Plain::read(read_at_once(at), RateLimitKey::Body, 65_536) {
+        while let Ok(next) = Plain::read(read_at_once(at), WANTED, 65_536) {
             at += next.bytes;
             plain.push(next.body);
         }
