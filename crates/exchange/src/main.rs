@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use exchange::cli::{self, Cli, Command};
 use exchange::config::{Config, Settings};
-use exchange::{catalogue_commands, journal_commands, serve};
+use exchange::{catalogue_commands, check, health, journal_commands, serve};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,7 +23,11 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    let settings = settings(cli)?;
+    let settings = settings(cli);
+    if let Command::Check { json } = cli.command {
+        return check::run(settings, json);
+    }
+    let settings = settings?;
     let config = Config::from(&settings)?;
     match &cli.command {
         Command::Serve(_) => serve::run(&config),
@@ -37,6 +41,8 @@ fn run(cli: &Cli) -> Result<()> {
             print!("{settings}");
             Ok(())
         }
+        Command::Check { .. } => Ok(()),
+        Command::Health { url } => health::run(&config, url.as_deref()),
     }
 }
 

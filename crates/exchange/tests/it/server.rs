@@ -164,7 +164,7 @@ impl Home {
     }
 
     /// The same, run by a tool that takes the program and its arguments as its last ones.
-    fn command_under(&self, tool: &[&str], args: &[&str]) -> Command {
+    pub(crate) fn command_under(&self, tool: &[&str], args: &[&str]) -> Command {
         let words = [tool, &[env!("CARGO_BIN_EXE_bourse")], args].concat();
         let mut command = Command::new(words[0]);
         let foreign = std::env::vars_os().map(|(name, _)| name);
