@@ -32,6 +32,7 @@ mod nginx;
 mod outage;
 mod pages;
 mod programs;
+mod proxy;
 mod redis;
 mod repeat;
 mod schema;

@@ -1,0 +1,57 @@
+//! A rolling restart: three instances behind nginx end and come back, one after another, while clients go on. No client
+//! may notice, and every auction that was answered counts once.
+
+use crate::client::{Connection, any_bid};
+use crate::fleet::Fleet;
+use crate::ledger::Ledger;
+use crate::nginx::Nginx;
+use crate::redis::Redis;
+use crate::server::{AtEnd, eventually, rounds};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+/// Few enough to leave some of nginx's connections idle while an instance drains.
+const CLIENTS: usize = 6;
+
+/// Asks on one connection until the end, and again on another when nginx has had enough of it; what it was told.
+fn client(address: SocketAddr, asked: &AtomicU64, is_over: &AtomicBool) -> Ledger {
+    let mut told = Ledger::default();
+    let mut connection = Connection::open(address);
+    while !is_over.load(Ordering::Relaxed) {
+        told.note(&connection.bid(any_bid()));
+        asked.fetch_add(1, Ordering::Relaxed);
+    }
+    told
+}
+
+#[test]
+fn a_rolling_restart_behind_nginx_is_not_noticed_by_any_client() {
+    let redis = Redis::start();
+    let mut fleet = Fleet::start(&redis.url(), &[("BOURSE_RATE_LIMIT_REQUESTS", "0")]);
+    let nginx = Nginx::before(&fleet.addresses());
+    let (asked, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let mut told = Ledger::default();
+    thread::scope(|scope| {
+        let _over = AtEnd(|| is_over.store(true, Ordering::Relaxed));
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|_| scope.spawn(|| client(nginx.address, &asked, &is_over))).collect();
+        for round in rounds(2) {
+            for instance in 0..fleet.instances.len() {
+                let before = asked.load(Ordering::Relaxed);
+                fleet.restart(instance);
+                eventually("clients go on", || asked.load(Ordering::Relaxed) > before + 100);
+            }
+            assert!(clients.iter().all(|client| !client.is_finished()), "round {round}: {}", nginx.log());
+        }
+        is_over.store(true, Ordering::Relaxed);
+        clients
+            .into_iter()
+            .for_each(|client| told.add(client.join().expect("a client that noticed nothing")));
+    });
+    for instance in &fleet.instances {
+        eventually("all of it is counted, once", || {
+            Ledger::of_stat(&instance.get("/stat"), "supply1") == told
+        });
+    }
+}
