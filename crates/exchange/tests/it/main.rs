@@ -1,6 +1,6 @@
 //! The contract, checked from outside: every test starts the real program on port 0 and talks to it as a client does.
 //!
-//! * One module per door; `server`, `client`, `catalogues`, `database`, `redis`, `nginx`, `fleet` and `ledger` are what
+//! * One module per door; `server`, `client`, `catalogues`, `database`, `redis`, `nginx`, `prometheus`, `fleet` and `ledger` are what
 //!   they share.
 //! * A test waits for a condition, never for a time; [`server::eventually`] is the only place that waits.
 //! * What a test measures by the clock it measures alone: see [`server::Quiet`].
@@ -29,9 +29,11 @@ mod ledger;
 mod lifecycle;
 mod limiter;
 mod nginx;
+mod observe;
 mod outage;
 mod pages;
 mod programs;
+mod prometheus;
 mod proxy;
 mod redis;
 mod repeat;
