@@ -22,7 +22,10 @@ nginx=http://127.0.0.1:$NGINX_PORT
 
 ok() { printf 'ok     %s\n' "$*"; }
 fail() { printf 'WRONG  %s\n' "$*" >&2; exit 1; }
-is() { [ "$2" = "$3" ] && ok "$1: $2" || fail "$1 is $2, not $3"; }
+is() { if [ "$2" = "$3" ]; then ok "$1: $2"; else fail "$1: $2, not $3"; fi; }
+# The command succeeds; `says` also wants these words in what it prints.
+holds() { local what=$1; shift; if "$@" >"$dir/said" 2>&1; then ok "$what"; else cat "$dir/said"; fail "$what"; fi; }
+says() { local what=$1 words=$2; shift 2; holds "$what" "$@"; grep -q "$words" "$dir/said" || { cat "$dir/said"; fail "$what: no $words"; }; }
 # The condition comes true within two minutes.
 eventually() {
     local what=$1; shift
@@ -94,37 +97,40 @@ bid() {
 is_bid() { bid "$@" | grep -Eq '(winner.* 200|no_bids.* 400)$'; }
 
 check_app() {
-    compose up -d >/dev/null 2>&1 || fail "docker compose up -d"
+    holds "docker compose up -d" compose up -d
     eventually "the app is healthy by itself" curl -sf "$app/health/ready"
     local id; id=$(compose ps -q app)
-    eventually "and says so to the engine" sh -c "$(printf '%q inspect -f {{.State.Health.Status}} %q | grep -q ^healthy' "${DOCKER:-docker}" "$id")"
-    compose exec -T app bourse db upgrade head | grep -q '(head)' && ok "exec app bourse db upgrade head"
-    compose exec -T app bourse load-data | grep -q '10 supplies' && ok "exec app bourse load-data"
-    compose exec -T app bourse load-data -i - < crates/catalogue/demo.json >/dev/null && ok "load-data from standard input"
+    health() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$id")" = healthy ]; }
+    eventually "and the engine finds so, too" health
+    says "exec app bourse db upgrade head" '(head)' compose exec -T app bourse db upgrade head
+    says "exec app bourse load-data" '10 supplies' compose exec -T app bourse load-data
+    from_stdin() { compose exec -T app bourse load-data -i - <crates/catalogue/demo.json; }
+    says "load-data from standard input" '10 supplies (0 new, 0 changed)' from_stdin
     eventually "the server sells from what was loaded" is_bid "$app" 192.0.2.1
-    compose exec -T app bourse check && ok "exec app bourse check"
+    holds "exec app bourse check" compose exec -T app bourse check
     is "the root is read-only" "$(docker inspect -f '{{.HostConfig.ReadonlyRootfs}}' "$id")" true
     is "the user" "$(docker inspect -f '{{.Config.User}}' "$id")" 10001:10001
-    ! compose exec -T app sh -c true >/dev/null 2>&1 && ok "there is no shell"
-    compose up -d >/dev/null 2>&1 && ok "up once more changes nothing"
-    compose restart app >/dev/null 2>&1
-    eventually "restarted, it goes on counting" sh -c "curl -sf $app/stat | jq -e '.supply1.total_reqs >= 1'"
+    if compose exec -T app sh -c true >/dev/null 2>&1; then fail "there is a shell"; fi
+    ok "there is no shell"
+    holds "up once more" compose up -d
+    is "and it is the same container" "$(compose ps -q app)" "$id"
+    holds "restart app" compose restart app
+    counts() { curl -sf "$app/stat" | jq -e '.supply1.total_reqs >= 1'; }
+    eventually "it goes on counting where it was" counts
 }
 
 check_scale() {
-    compose --profile scale up -d nginx >/dev/null 2>&1 || fail "docker compose --profile scale up -d nginx"
+    holds "docker compose --profile scale up -d nginx" compose --profile scale up -d nginx
     eventually "nginx and three instances answer" is_bid "$nginx" 192.0.2.2
-    compose exec -T app-1 bourse check | tee "$dir/check"
-    grep -q 'replica.*revision' "$dir/check" && ok "with a PostgreSQL replica"
-    grep -q 'cluster of 3 masters' "$dir/check" && ok "and a Redis Cluster"
+    says "with a PostgreSQL replica" 'ok *replica .*revision' compose exec -T app-1 bourse check
+    says "and a Redis Cluster" 'ok *redis .*cluster of 3 masters' compose exec -T app-1 bourse check
     local refused=0
     for _ in 1 2 3 4 5 6; do bid "$nginx" 192.0.2.3 | grep -q '429$' && refused=$((refused + 1)); done
     is "of six requests over all instances the limit refuses" $refused 3
     rolling
     for instance in app-1 app-2 app-3; do
-        compose exec -T $instance bourse health >/dev/null || fail "$instance is not healthy"
+        holds "$instance is healthy" compose exec -T $instance bourse health
     done
-    ok "each of them is healthy"
 }
 
 # Restarts each instance while clients go on; every bid is answered, and counted once.
@@ -136,7 +142,7 @@ rolling() {
         >"$dir/answers" &
     local clients=$!
     for instance in app-1 app-2 app-3; do
-        compose restart --timeout 20 $instance >/dev/null 2>&1
+        holds "restart $instance" compose restart --timeout 20 $instance
         eventually "$instance is back" compose exec -T $instance bourse health
         sleep 2
     done
@@ -150,7 +156,7 @@ rolling() {
 }
 
 check_observe() {
-    compose --profile observe up -d prometheus >/dev/null 2>&1 || fail "docker compose --profile observe up -d prometheus"
+    holds "docker compose --profile observe up -d prometheus" compose --profile observe up -d prometheus
     up() { curl -sf "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/query?query=sum(bourse_ready)" | jq -e '.data.result[0].value[1] == "4"'; }
     eventually "Prometheus sees four instances that are ready" up
     rules() { curl -sf "http://127.0.0.1:$PROMETHEUS_PORT/api/v1/rules" | jq -e '[.data.groups[].rules[].health] | length > 10 and all(. == "ok")'; }
@@ -159,17 +165,15 @@ check_observe() {
 
 check_files() {
     local program; program=$(realpath "${BINARY:-target/debug/bourse}")
-    if command -v systemd-analyze >/dev/null; then
-        sed "s|^ExecStart=/usr/bin/bourse|ExecStart=$program|" deploy/systemd/bourse.service >"$dir/bourse.service"
-        systemd-analyze verify "$dir/bourse.service" && ok "systemd takes the unit"
-        systemd-analyze security --offline=true --threshold=15 deploy/systemd/bourse.service >/dev/null \
-            && ok "and finds it confined: 1.5 or less of 10"
-    fi
+    sed "s|^ExecStart=/usr/bin/bourse|ExecStart=$program|" deploy/systemd/bourse.service >"$dir/bourse.service"
+    holds "systemd takes the unit" systemd-analyze verify "$dir/bourse.service"
+    holds "and finds it confined: 1.5 or less of 10" \
+        systemd-analyze security --offline=true --threshold=15 deploy/systemd/bourse.service
     python3 -m venv "$dir/venv"
     "$dir/venv/bin/pip" install --quiet kubernetes-validate
     for version in 1.27 1.37; do
-        "$dir/venv/bin/kubernetes-validate" --quiet --strict -k $version deploy/kubernetes/bourse.yaml \
-            && ok "Kubernetes $version takes the manifests"
+        holds "Kubernetes $version takes the manifests" \
+            "$dir/venv/bin/kubernetes-validate" --quiet --strict -k $version deploy/kubernetes/bourse.yaml
     done
 }
 
@@ -180,6 +184,6 @@ check_app
 check_scale
 check_observe
 check_files
-compose --profile scale --profile observe down --volumes --timeout 30 >/dev/null 2>&1 || fail "docker compose down"
+holds "docker compose down" compose --profile scale --profile observe down --volumes --timeout 30
 is "containers that are left" "$(docker ps -aq --filter "label=com.docker.compose.project=$project" | wc -l)" 0
 echo "everything holds"

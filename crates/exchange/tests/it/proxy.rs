@@ -95,3 +95,19 @@ fn what_is_in_flight_at_sigterm_is_answered_through_nginx() {
     }
     assert_eq!(server.exit().code(), Some(0));
 }
+
+/// The number after these words, in milliseconds.
+fn milliseconds(text: &str, words: &str) -> u64 {
+    let after = text.split(words).nth(1).unwrap_or_else(|| panic!("no {words} in {text}"));
+    let number: String = after.trim_start().chars().take_while(char::is_ascii_digit).collect();
+    let unit = if after.trim_start()[number.len()..].starts_with("s;") { 1000 } else { 1 };
+    number.parse::<u64>().expect("a number") * unit
+}
+
+#[test]
+fn nginx_closes_an_idle_connection_before_a_draining_instance_does() {
+    let nginx =
+        milliseconds(include_str!("../../../../deploy/nginx/bourse.conf"), "\n    keepalive_timeout ");
+    let instance = milliseconds(&Home::empty().run(&["config", "show"]).done(), "\nhttp.drain_idle_ms");
+    assert!(nginx + 500 <= instance, "nginx after {nginx} ms, the instance after {instance} ms");
+}
