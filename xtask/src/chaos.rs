@@ -26,6 +26,7 @@ NAME is one of these, or the beginning of a test's name in one, such as kill::un
   express       any bytes, to a server with the express lane and to one without: the same answers
   flips         every byte of the journal is flipped in turn
   limit         the limit that instances keep together, by a thousand requests at once
+  rolling       three instances behind nginx are restarted one by one under load: no client notices
   all           everything
 
 Examples:

@@ -126,6 +126,11 @@ impl Database {
         &self.replicas
     }
 
+    /// Each replica as a database by itself, to look at.
+    pub fn each_replica(&self) -> impl Iterator<Item = Self> {
+        self.replicas.iter().map(|replica| Self { primary: replica.clone(), replicas: Vec::new() })
+    }
+
     /// The SQLite file.
     pub(crate) fn file(&self) -> Option<&Path> {
         match &self.primary.place {

@@ -57,6 +57,11 @@ async fn ready_schema(database: &Database, migrations: &Migrations) -> Result<Re
     if database.dialect() == Dialect::Sqlite && !matches!(state, State::Head(_) | State::Ahead(_)) {
         state = schema::upgrade(database, migrations, Target::Head).await?;
     }
+    at_head(database, migrations, state)
+}
+
+/// The revision, if it is the one that this program needs; else what to do.
+pub fn at_head(database: &Database, migrations: &Migrations, state: State) -> Result<Revision> {
     match state {
         State::Head(revision) => Ok(revision),
         State::Ahead(at) => bail!(

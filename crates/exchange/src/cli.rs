@@ -19,6 +19,7 @@ Examples:
   bourse load-data -i data.json                       bring the catalogue to what a file says
   bourse journal cat --from 15m                       every auction of the last quarter of an hour, as JSON
   bourse config show                                  every setting, its value and where it came from
+  bourse check                                        whether all that a server needs is there
 
   curl -s localhost:8000/bid -H 'content-type: application/json' \\
        -d '{\"supply_id\":\"supply1\",\"ip\":\"192.168.1.100\",\"country\":\"US\",\"tmax\":200}'"
@@ -97,6 +98,31 @@ Examples:
     /// Show settings
     #[command(subcommand)]
     Config(Config),
+    /// Look at all that a server needs, and say what to do where something is wrong; exit 1 if anything is
+    #[command(after_help = "\
+Examples:
+  bourse check
+  bourse check --config /etc/bourse.toml
+  bourse check --json | jq '.checks[] | select(.ok | not)'
+
+It changes nothing, and may run beside a server.")]
+    Check {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask a running server whether requests should be sent to it; exit 1 if not
+    #[command(after_help = "\
+Examples:
+  bourse health
+  bourse health --url http://127.0.0.1:8001
+
+For health checks of containers and services.")]
+    Health {
+        /// Whom to ask [default: the address that `listen` is set to]
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
     /// Write a shell's completions to standard output
     #[command(after_help = "\
 Examples:

@@ -118,7 +118,11 @@ pub struct HttpConfig {
     pub body_timeout: Duration,
     /// For a connection to wait for its next request.
     pub idle_timeout: Duration,
-    /// For what is in flight to end after SIGTERM.
+    /// For others to learn that this instance is about to drain.
+    pub drain_delay: Duration,
+    /// For clients to close their idle connections, once it drains.
+    pub drain_idle: Duration,
+    /// For what is in flight to end then.
     pub drain_timeout: Duration,
     /// Whether plain requests are answered without hyper.
     pub express: bool,
@@ -161,6 +165,8 @@ impl Config {
                 head_timeout: Duration::from_millis(settings.number("http.head_timeout_ms")?),
                 body_timeout: Duration::from_millis(settings.number("http.body_timeout_ms")?),
                 idle_timeout: Duration::from_secs(settings.number("http.idle_timeout_s")?),
+                drain_delay: Duration::from_millis(settings.number("http.drain_delay_ms")?),
+                drain_idle: Duration::from_millis(settings.number("http.drain_idle_ms")?),
                 drain_timeout: Duration::from_secs(settings.number("http.drain_timeout_s")?),
                 express: settings.choice("http.express", &[("true", true), ("false", false)])?,
             },

@@ -7,8 +7,10 @@
 pub mod calendar;
 pub mod callout;
 pub mod catalogue_commands;
+pub mod check;
 pub mod cli;
 pub mod config;
+pub mod health;
 pub mod hold;
 pub mod http;
 pub mod journal_commands;

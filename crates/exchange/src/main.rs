@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use exchange::cli::{self, Cli, Command};
 use exchange::config::{Config, Settings};
-use exchange::{catalogue_commands, journal_commands, manual, serve};
+use exchange::{catalogue_commands, check, health, journal_commands, manual, serve};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,13 +23,15 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    // What the command line is, whatever the settings are.
+    let settings = settings(cli);
+    // What works whatever the settings are.
     match &cli.command {
+        Command::Check { json } => return check::run(settings, *json),
         Command::Completions { shell } => return manual::completions(*shell),
         Command::Man { into } => return manual::pages(into),
         _ => {}
     }
-    let settings = settings(cli)?;
+    let settings = settings?;
     let config = Config::from(&settings)?;
     match &cli.command {
         Command::Serve(_) => serve::run(&config),
@@ -43,7 +45,8 @@ fn run(cli: &Cli) -> Result<()> {
             print!("{settings}");
             Ok(())
         }
-        Command::Completions { .. } | Command::Man { .. } => Ok(()),
+        Command::Health { url } => health::run(&config, url.as_deref()),
+        Command::Check { .. } | Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
 }
 

@@ -3,8 +3,8 @@
 //! * Start: sockets, then the catalogue, then the journal, then a thread per core; ready once every core listens.
 //! * Threads: the data plane's, one per core, each with its own runtime; this one, which watches the catalogue, ages the
 //!   limiter, keeps the ledger and waits for a signal.
-//! * End: SIGTERM or SIGINT closes the sockets, lets what is in flight end, and exits 0 within the drain deadline; a
-//!   second signal does not wait.
+//! * End: SIGTERM or SIGINT closes the sockets, if set so after a time for others to learn of it, lets what is in flight
+//!   end, and exits 0 within the drain deadline; a second signal does not wait.
 
 use crate::catalogue_commands::{self, Opened};
 use crate::config::Config;
@@ -54,9 +54,10 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
     let following = tokio::spawn(follow_calendar(Arc::clone(&site)));
     let keeping = ledger.keep(config)?;
     tokio::select! {
-        () = signals.next() => info!("draining"),
-        ended = &mut watching => warn!(?ended, "the catalogue is watched no more, draining"),
+        () = signals.next() => leave(&site, config.http.drain_delay, &mut signals).await,
+        ended = &mut watching => warn!(?ended, "the catalogue is watched no more"),
     }
+    info!("draining");
     site.lifecycle.drain(Instant::now() + config.http.drain_timeout);
     watching.abort();
     aging.abort();
@@ -74,6 +75,19 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
     Ok(())
 }
 
+/// Serves on while whoever sends requests here learns that they are to go elsewhere.
+async fn leave(site: &Site, delay: Duration, signals: &mut Signals) {
+    if delay.is_zero() {
+        return;
+    }
+    info!(delay_ms = delay.as_millis(), "about to drain");
+    site.lifecycle.leave();
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        () = signals.next() => warn!("a second signal, draining at once"),
+    }
+}
+
 fn site(config: &Config, exchange: Exchange) -> Site {
     Site {
         exchange: Arc::new(exchange),
@@ -85,6 +99,7 @@ fn site(config: &Config, exchange: Exchange) -> Site {
         body_timeout: config.http.body_timeout,
         head_timeout: config.http.head_timeout,
         idle_timeout: config.http.idle_timeout,
+        drain_idle: config.http.drain_idle,
         connections_max: config.http.connections_max,
         busy_poll: config.busy_poll,
         express: config.http.express,

@@ -117,6 +117,24 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// The process that is using the directory, if one is; empty where it has not said its id.
+pub fn holder(dir: &Path) -> io::Result<Option<String>> {
+    let mut file = match File::open(dir.join("lock")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            file.read_to_string(&mut pid)?;
+            Ok(Some(pid.trim().to_owned()))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Who writes in this directory; None where nobody has.
 pub(crate) fn read_instance(dir: &Path) -> Result<Option<u64>> {
     let path = dir.join("instance");

@@ -44,7 +44,7 @@ pub mod writer;
 
 pub use cursor::Cursor;
 pub use durations::Durations;
-pub use files::{cores, replace};
+pub use files::{cores, holder, replace};
 pub use format::{PAYLOAD_BYTES_MAX, stride as record_bytes};
 pub use journal::{CoreStatus, Journal, Recovery, Status, Torn};
 pub use reader::{Begin, Item, Reader};

@@ -125,6 +125,11 @@ impl Settings {
         &self.get(key).value
     }
 
+    /// How many there are, and how many somebody has set.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.0.len(), self.0.iter().filter(|setting| setting.source != Source::Default).count())
+    }
+
     /// The setting and where its value came from, for the start of an error.
     pub fn named(&self, key: &str) -> String {
         let setting = self.get(key);

@@ -35,9 +35,6 @@ use tokio::task::AbortHandle;
 /// How often connections age.
 pub const SWEEP: Duration = Duration::from_millis(250);
 
-/// How long an idle connection may still bring a request once a drain has begun.
-const DRAIN_GRACE: Duration = Duration::from_millis(100);
-
 /// The longest head of a request, in bytes.
 pub(super) const HEAD_MAX: usize = 16 * 1024;
 
@@ -169,7 +166,7 @@ async fn serve(place: Place, watch: Rc<Watch>, mut stream: TcpStream, peer: IpAd
     // All are idle at once when a drain begins: those that stay so need no hyper to be closed.
     if unread.is_empty()
         && core.site.lifecycle.is_draining()
-        && tokio::time::timeout(DRAIN_GRACE, stream.readable()).await.is_err()
+        && tokio::time::timeout(core.site.drain_idle, stream.readable()).await.is_err()
     {
         return;
     }
@@ -210,7 +207,7 @@ async fn serve_any(core: &Rc<Core>, watch: &Rc<Watch>, stream: TcpStream, unread
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,
-        () = tokio::time::sleep(DRAIN_GRACE) => connection.as_mut().graceful_shutdown(),
+        () = tokio::time::sleep(core.site.drain_idle) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
 }

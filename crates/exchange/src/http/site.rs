@@ -35,6 +35,8 @@ pub struct Site {
     pub head_timeout: Duration,
     /// How long a connection may wait for a request, its first included.
     pub idle_timeout: Duration,
+    /// How long an idle connection may still bring a request once a drain has begun.
+    pub drain_idle: Duration,
     /// How many connections are kept open, over all cores.
     pub connections_max: usize,
     /// Whether cores never sleep.
@@ -60,6 +62,7 @@ impl Site {
 #[derive(Debug)]
 pub struct Lifecycle {
     ready: AtomicBool,
+    leaving: AtomicBool,
     draining: AtomicBool,
     /// When draining must have ended, once it began.
     deadline: watch::Sender<Option<Instant>>,
@@ -71,6 +74,7 @@ impl Lifecycle {
     pub fn new(clock: Clock) -> Self {
         Self {
             ready: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             deadline: watch::Sender::new(None),
             clock,
@@ -83,13 +87,18 @@ impl Lifecycle {
     }
 
     fn ready(&self) -> Result<(), &'static str> {
-        if self.is_draining() {
+        if self.is_draining() || self.leaving.load(Ordering::Acquire) {
             Err("draining")
         } else if self.ready.load(Ordering::Acquire) {
             Ok(())
         } else {
             Err("starting")
         }
+    }
+
+    /// Everybody is served as before, and told to go elsewhere.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
     }
 
     /// No new connections from now on; what is in flight has until `deadline`.

@@ -7,6 +7,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use std::net::SocketAddr;
 
+const FLAGS: &[&str] = &["--workers", "2"];
+
 /// Three instances.
 pub(crate) struct Fleet {
     pub(crate) instances: Vec<Server>,
@@ -23,9 +25,16 @@ impl Fleet {
         let start = |_| {
             let home = shared(home(), redis_url);
             let home = settings.iter().fold(home, |home, (name, value)| home.set(name, value));
-            home.serve_with(&["--workers", "2"])
+            home.serve_with(FLAGS)
         };
         Self { instances: (0..3).map(start).collect(), _postgres: postgres }
+    }
+
+    /// Ends an instance by SIGTERM and starts it again where it was.
+    pub(crate) fn restart(&mut self, instance: usize) {
+        let server = self.instances.remove(instance);
+        let address = server.address;
+        self.instances.insert(instance, server.stop().serve_at(address, FLAGS));
     }
 
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {

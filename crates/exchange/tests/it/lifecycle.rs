@@ -79,6 +79,25 @@ fn after_sigterm_new_connections_are_refused_and_idle_ones_closed() {
 }
 
 #[test]
+fn an_idle_connection_may_still_bring_a_request_while_draining() {
+    let home = Home::empty().usual().set("BOURSE_HTTP_DRAIN_IDLE_MS", &600_000);
+    let mut server = home.set("BOURSE_HTTP_DRAIN_TIMEOUT_S", &600).serve_with(&["--workers", "1"]);
+    let mut connections: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    // One in the express lane, one that hyper has, one that never asked.
+    assert!([200, 400].contains(&connections[0].bid(bid(100)).status));
+    assert_eq!(connections[1].request("GET", "/health/live", &[], b"").status, 200);
+    server.signal("TERM");
+    eventually("connections are refused", || Connection::try_open(server.address).is_err());
+    for connection in &mut connections {
+        let answer = connection.bid(bid(100));
+        assert!([200, 400].contains(&answer.status), "{answer:?}");
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert!(connection.is_ended());
+    }
+    assert_eq!(server.exit().code(), Some(0));
+}
+
+#[test]
 fn an_auction_that_could_not_end_in_time_is_refused_while_draining() {
     let mut server = real(5, 3);
     let (mut busy, rest) = half_sent(&server, &bid(5000));

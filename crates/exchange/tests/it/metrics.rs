@@ -62,12 +62,12 @@ fn prometheus_reads_every_metric_as_what_it_is() {
     let sold = (0..40).filter(|_| server.bid(any_bid()).status == 200).count();
     let prometheus = Prometheus::of(server.address);
     eventually("Prometheus has read them", || {
-        prometheus.query("bourse_bids_total{outcome=\"sold\"}") == Some(sold.to_string())
+        prometheus.value("bourse_bids_total{outcome=\"sold\"}") == Some(sold.to_string())
     });
-    assert_eq!(prometheus.query("up").as_deref(), Some("1"), "{}", prometheus.trouble());
-    assert_eq!(prometheus.query("bourse_auctions_total").as_deref(), Some("40"));
-    assert_eq!(prometheus.query("sum(bourse_answers_total)").as_deref(), Some("480"));
-    assert_eq!(prometheus.query("bourse_auction_duration_seconds_count").as_deref(), Some("40"));
+    assert_eq!(prometheus.value("up").as_deref(), Some("1"), "{}", prometheus.trouble());
+    assert_eq!(prometheus.value("bourse_auctions_total").as_deref(), Some("40"));
+    assert_eq!(prometheus.value("sum(bourse_answers_total)").as_deref(), Some("480"));
+    assert_eq!(prometheus.value("bourse_auction_duration_seconds_count").as_deref(), Some("40"));
     let is_known = |name: &str| name.starts_with("bourse_") || name.starts_with("process_");
     let read: BTreeSet<_> = prometheus.kinds().into_iter().filter(|(name, _)| is_known(name)).collect();
     let kinds = |page: &str| -> BTreeSet<(String, String)> {

@@ -1,4 +1,4 @@
-//! nginx of a test's own: before the instances, as an operator would put it there.
+//! nginx of a test's own: before the instances, with the configuration that we ship.
 
 use crate::programs::{free_port, program};
 use crate::server::eventually;
@@ -10,13 +10,18 @@ use tempfile::TempDir;
 pub(crate) struct Nginx {
     pub(crate) address: SocketAddr,
     process: Child,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Nginx {
     /// It hands each request to the next of these; one that may have been begun it does not hand on to another.
     pub(crate) fn before(instances: &[SocketAddr]) -> Self {
         (0..10).find_map(|_| Self::start(instances)).expect("nginx on one of ten ports")
+    }
+
+    /// What it has complained of.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("error.log")).unwrap_or_default()
     }
 
     /// None: somebody else has its port.
@@ -36,7 +41,7 @@ impl Nginx {
             // Written once it does.
             ended || dir.path().join("nginx.pid").exists()
         });
-        (!ended).then_some(Self { address, process, _dir: dir })
+        (!ended).then_some(Self { address, process, dir })
     }
 }
 
@@ -47,12 +52,32 @@ impl Drop for Nginx {
     }
 }
 
+/// The file that we ship, with these addresses in place of those of its example.
+fn shipped(address: SocketAddr, instances: &[SocketAddr]) -> String {
+    let mut shipped = include_str!("../../../../deploy/nginx/bourse.conf").to_owned();
+    let mut replace = |from: &str, to: &str| {
+        assert!(shipped.contains(from), "there is no {from} in {shipped}");
+        shipped = shipped.replace(from, to);
+    };
+    replace("listen 8080", &format!("listen {address}"));
+    for n in 0..EXAMPLE_INSTANCES {
+        // Fewer instances than in the example: one stands there twice.
+        let instance = instances[n % instances.len()];
+        replace(&format!("server app-{}:8000 ", n + 1), &format!("server {instance} "));
+    }
+    assert!(instances.len() <= EXAMPLE_INSTANCES, "the example has no place for {instances:?}");
+    shipped
+}
+
+/// How many instances the shipped file names.
+const EXAMPLE_INSTANCES: usize = 3;
+
 /// One process, so that to kill it leaves nothing behind.
 fn configuration(address: SocketAddr, instances: &[SocketAddr]) -> String {
-    let servers: String = instances.iter().map(|instance| format!("server {instance};\n")).collect();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|purpose| format!("{purpose}_temp_path {purpose};\n"))
         .concat();
+    let shipped = shipped(address, instances);
     format!(
         "daemon off; master_process off;
         pid nginx.pid; error_log error.log;
@@ -60,22 +85,7 @@ fn configuration(address: SocketAddr, instances: &[SocketAddr]) -> String {
         http {{
             access_log off;
             {temporary}
-            keepalive_requests 1000000;
-            upstream instances {{
-                {servers}
-                keepalive 256; keepalive_requests 1000000;
-            }}
-            server {{
-                listen {address} backlog=4096;
-                location / {{
-                    proxy_pass http://instances;
-                    proxy_http_version 1.1;
-                    proxy_set_header Connection '';
-                    proxy_set_header Host $host;
-                    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-                    proxy_next_upstream error timeout;
-                }}
-            }}
+            {shipped}
         }}"
     )
 }

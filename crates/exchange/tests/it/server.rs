@@ -164,7 +164,7 @@ impl Home {
     }
 
     /// The same, run by a tool that takes the program and its arguments as its last ones.
-    fn command_under(&self, tool: &[&str], args: &[&str]) -> Command {
+    pub(crate) fn command_under(&self, tool: &[&str], args: &[&str]) -> Command {
         let words = [tool, &[env!("CARGO_BIN_EXE_bourse")], args].concat();
         let mut command = Command::new(words[0]);
         let foreign = std::env::vars_os().map(|(name, _)| name);
@@ -198,9 +198,19 @@ impl Home {
         self.serve_under(&[], flags).unwrap_or_else(|fallen| panic!("not started: {}", fallen.log))
     }
 
+    /// Starts the server where another was.
+    pub(crate) fn serve_at(self, address: SocketAddr, flags: &[&str]) -> Server {
+        let started = self.start(&[], &address.to_string(), flags);
+        started.unwrap_or_else(|fallen| panic!("not started: {}", fallen.log))
+    }
+
     /// Starts the server by a tool, which must not stay between us and it; or says how it ended before it was ready.
     pub(crate) fn serve_under(self, tool: &[&str], flags: &[&str]) -> Result<Server, Fallen> {
-        let args = [&["serve", "--listen", "127.0.0.1:0"], flags].concat();
+        self.start(tool, "127.0.0.1:0", flags)
+    }
+
+    fn start(self, tool: &[&str], listen: &str, flags: &[&str]) -> Result<Server, Fallen> {
+        let args = [&["serve", "--listen", listen], flags].concat();
         let program = tool.first().unwrap_or(&"the server");
         let mut child = self
             .command_under(tool, &args)

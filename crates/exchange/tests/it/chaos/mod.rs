@@ -14,6 +14,7 @@ mod flips;
 mod kill;
 mod limit;
 mod redis;
+mod rolling;
 mod streams;
 #[path = "../../../../journal/tests/it/tiny.rs"]
 mod tiny;
