@@ -294,8 +294,11 @@ async fn supplies(
         let (id, auction, floor, _) = &rows[0];
         let bidders: Vec<&str> = rows.iter().filter_map(|row| row.3.as_deref()).collect();
         let floor = Cpm::from_micros(u64::try_from(*floor).unwrap_or_default());
-        let json =
-            format!("{{\"bidders\":{},\"auction\":{},\"bid_floor\":{floor}}}", json!(bidders), json!(auction));
+        let json = format!(
+            "{{\"bidders\":{},\"auction\":{},\"bid_floor\":{floor}}}",
+            json!(bidders),
+            json!(auction)
+        );
         Entry { id: id.clone(), json }
     };
     Ok(rows.chunk_by(|a, b| a.0 == b.0).map(supply).collect())

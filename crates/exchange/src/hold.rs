@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// What all cores share.
@@ -46,8 +46,8 @@ pub struct Exchange {
     pub damage: Arc<Damage>,
     /// With an auction's number, its random stream.
     pub seed: u64,
-    /// Whether every auction is logged.
-    pub log_auctions: bool,
+    /// One auction in so many is logged; 0 is none. Written hardly ever, so that reading it costs no core anything.
+    pub log_one_in: AtomicU32,
     /// The zero of all times.
     pub started_at: Instant,
     /// The same moment by the calendar as it is now, in microseconds since 1970 (UTC).
@@ -262,7 +262,8 @@ impl Desk {
             None => Offset::new(0)..Offset::new(0),
         };
         self.tally.count(supply, record, stands.end.get());
-        if self.exchange.log_auctions {
+        let one_in = self.exchange.log_one_in.load(Ordering::Relaxed);
+        if one_in > 0 && record.id.sequence.is_multiple_of(one_in.into()) {
             log::auction(record);
         }
         Ok(stands.start)

@@ -106,7 +106,7 @@ impl Ledger {
             damaged_at_start: self.found.damaged + self.found.unreadable,
             damage: Arc::clone(&self.damage),
             seed: self.seed,
-            log_auctions: config.log.auctions,
+            log_one_in: config.log.auctions.into(),
             started_at: Instant::now(),
             started_at_us: AtomicU64::new(unix_us(SystemTime::now())),
             next: AtomicU64::new(0).into(),

@@ -95,6 +95,7 @@ impl Collector for Scrape {
         let open = sum(|m| &m.opened).saturating_sub(sum(|m| &m.closed));
         gauge(to, "connections_open", "connections open now", None, open as f64)?;
         self.state(to)?;
+        self.admin(to)?;
         self.journal(to)?;
         bidders(to, &self.0.exchange)
     }
@@ -168,6 +169,20 @@ impl Scrape {
 }
 
 impl Scrape {
+    fn admin(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let meters = &self.0.admin;
+        let help = "requests to the admin API without a valid token";
+        counter(to, "admin_unauthorized", help, meters.unauthorized.load(Ordering::Relaxed))?;
+        counter(
+            to,
+            "admin_changes",
+            "changes made by the admin API",
+            meters.changes.load(Ordering::Relaxed),
+        )?;
+        let help = "lines of the audit log that could not be written at once";
+        counter(to, "admin_audit_failures", help, meters.audit_failures.load(Ordering::Relaxed))
+    }
+
     fn journal(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let exchange = &self.0.exchange;
         let Some(journal) = &exchange.journal else { return Ok(()) };
