@@ -309,7 +309,10 @@ async fn bidders(connection: &mut AnyConnection, which: &str, parameter: &str) -
     let query = sqlx::query_as(AssertSqlSafe(query)).bind(parameter.to_owned());
     let rows: Vec<(String, String, Option<String>)> = query.fetch_all(connection).await?;
     let bidder = |(id, country, simulation): (String, String, Option<String>)| {
-        let simulation = simulation.map_or_else(String::new, |text| format!(",\"simulation\":{text}"));
+        // As it was written, but on one line; inside a string there are none of these.
+        let on_one_line = |text: String| text.replace(['\n', '\r', '\t'], " ");
+        let simulation =
+            simulation.map_or_else(String::new, |text| format!(",\"simulation\":{}", on_one_line(text)));
         Entry { id, json: format!("{{\"country\":{}{simulation}}}", json!(country)) }
     };
     Ok(rows.into_iter().map(bidder).collect())

@@ -118,7 +118,8 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Problems(problems) => {
-                let error = |line: &String| FieldError { field: "body".to_owned(), detail: line.clone() };
+                let place = |line: &String| line.strip_prefix("body:").unwrap_or(line).to_owned();
+                let error = |line| FieldError { field: "body".to_owned(), detail: place(line) };
                 Self::invalid(problems.lines().iter().map(error).collect())
             }
             Refused::Unexpected { tag: Some(tag) } => {
@@ -139,7 +140,7 @@ impl From<Refused> for Refusal {
     }
 }
 
-/// 503: the database cannot.
+/// 503: whatever it needs cannot.
 pub(super) fn away(error: &anyhow::Error) -> Refusal {
-    Refusal::new(Code::DatabaseUnavailable, format!("{error:#}")).retry_after_us(1_000_000)
+    Refusal::new(Code::Unavailable, format!("{error:#}")).retry_after_us(1_000_000)
 }

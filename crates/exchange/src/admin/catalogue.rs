@@ -7,6 +7,7 @@
 use super::Admin;
 use super::answer::{Asked, Named, Sent, away, expected, invalid, tagged};
 use super::audit::Change;
+use crate::http::pages::CatalogueHealth;
 use crate::http::problem::Refusal;
 use ::catalogue::edit::{self, Edited, Entry, Expected, Kind, Refused};
 use ::catalogue::{File, Loaded};
@@ -336,45 +337,12 @@ pub(super) async fn delete_bidder(
     delete(&admin, Kind::Bidder, &id, &headers).await
 }
 
-/// The catalogue in force.
-#[derive(Serialize, ToSchema)]
-pub struct InForce {
-    /// Also its tag.
-    #[schema(example = "5f0c2a9be1d47c33")]
-    revision: String,
-    #[schema(example = 10)]
-    supplies: usize,
-    #[schema(example = 12)]
-    bidders: usize,
-    /// Seconds since it was last known to be what the database holds.
-    #[schema(example = 0.2)]
-    stale_s: f64,
-    /// Why it could not be confirmed since, if so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trouble: Option<String>,
-}
-
-impl InForce {
-    pub(super) fn of(admin: &Admin) -> Self {
-        let live = &admin.site.exchange.catalogue;
-        let (snapshot, freshness) = (live.snapshot(), live.freshness());
-        Self {
-            revision: snapshot.revision_text(),
-            supplies: snapshot.supplies().len(),
-            bidders: snapshot.bidders(),
-            stale_s: (freshness.confirmed_at.elapsed().as_secs_f64() * 10.0).round() / 10.0,
-            trouble: freshness.trouble,
-        }
-    }
-}
-
 /// The catalogue that auctions see, with its revision as the tag.
 #[utoipa::path(get, path = "/admin/v1/catalogue", tag = "catalogue", operation_id = "catalogue",
-    responses((status = 200, description = "What is in force", body = InForce)))]
+    responses((status = 200, description = "What is in force", body = CatalogueHealth)))]
 pub(super) async fn in_force(State(admin): State<Arc<Admin>>) -> Response {
-    let in_force = InForce::of(&admin);
-    let tag = in_force.revision.clone();
-    tagged(Json(in_force).into_response(), &tag)
+    let live = &admin.site.exchange.catalogue;
+    tagged(Json(CatalogueHealth::of(live)).into_response(), &live.snapshot().revision_text())
 }
 
 /// How a file is loaded.

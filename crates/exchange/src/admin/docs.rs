@@ -56,7 +56,7 @@ fn add_refusals(operation: &mut Operation) {
         (404, "not_found", "No such entry", operation.parameters.is_some()),
         (412, "precondition_failed", "Somebody else has changed it", takes_body),
         (422, "invalid_request", "The request breaks a rule; every place is named", takes_body),
-        (503, "database_unavailable", "The catalogue's database is away", true),
+        (503, "unavailable", "What this needs is away", true),
     ];
     for (status, code, title, _) in refusals.into_iter().filter(|refusal| refusal.3) {
         let example = json!({"type": format!("/problems/{code}"), "title": title, "status": status,

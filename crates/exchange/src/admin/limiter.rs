@@ -77,7 +77,7 @@ async fn known(admin: &Admin, limiter: &Limiter, ip: IpAddr) -> Result<Known, Re
 }
 
 fn redis_away(error: &anyhow::Error) -> Refusal {
-    Refusal::new(Code::DatabaseUnavailable, format!("Redis: {error:#}")).retry_after_us(1_000_000)
+    Refusal::new(Code::Unavailable, format!("Redis: {error:#}")).retry_after_us(1_000_000)
 }
 
 /// What the rate limiter knows of an address.

@@ -4,6 +4,7 @@
 //! * End: what is being answered is, within a second.
 
 use super::guard::Peer;
+use crate::http::connection::HEAD_MAX;
 use crate::http::problem::{Code, Refusal};
 use anyhow::{Context, Result};
 use axum::Router;
@@ -69,6 +70,7 @@ async fn one(stream: TcpStream, peer: SocketAddr, router: Router, mut stop: watc
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_header_size(HEAD_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     tokio::select! {

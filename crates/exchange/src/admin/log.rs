@@ -66,8 +66,9 @@ impl Verbosity {
     pub(super) fn logged(&self) -> Logged {
         let level = self.level.with_current(ToString::to_string).unwrap_or_default();
         let until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        let for_s =
-            until.as_ref().map(|(until, _)| until.saturating_duration_since(Instant::now()).as_secs());
+        let for_s = until
+            .as_ref()
+            .map(|(until, _)| until.saturating_duration_since(Instant::now()).as_secs_f64().ceil() as u64);
         Logged { level, auctions: self.exchange.log_one_in.load(Ordering::Relaxed), for_s }
     }
 

@@ -2,9 +2,9 @@
 
 use super::Admin;
 use super::answer::away;
-use super::catalogue::InForce;
 use super::log::Logged;
 use crate::config::ShownSetting;
+use crate::http::pages::{CatalogueHealth, tenths};
 use crate::http::problem::Refusal;
 use axum::Json;
 use axum::extract::State;
@@ -32,7 +32,7 @@ pub struct Status {
     auctions: u64,
     /// One for each core that serves.
     cores: Vec<Core>,
-    catalogue: InForce,
+    catalogue: CatalogueHealth,
     /// Null: nothing is recorded.
     journal: Option<Journal>,
     /// Null: there is none.
@@ -132,10 +132,10 @@ pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Result<Response, 
         status: site.ready().err().unwrap_or("ok"),
         instance: exchange.journal.as_ref().map(|journal| format!("{:016x}", journal.instance())),
         version: env!("CARGO_PKG_VERSION"),
-        uptime_s: (exchange.started_at.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        uptime_s: tenths(exchange.started_at.elapsed()),
         auctions: exchange.auctions(),
         cores: cores.collect(),
-        catalogue: InForce::of(&admin),
+        catalogue: CatalogueHealth::of(&exchange.catalogue),
         journal: journal(&admin).await?,
         redis,
         log: admin.verbosity.logged(),

@@ -56,7 +56,7 @@ const fn usual_hz() -> i32 {
     99
 }
 
-/// Stacks, outermost first, and how often each was seen.
+/// Stacks, outermost first, and how often each was seen; no name has a semicolon.
 type Stacks = BTreeMap<Vec<String>, u64>;
 
 /// Looks for some seconds where the CPU's time goes.
@@ -102,16 +102,19 @@ fn stacks(guard: &ProfilerGuard<'_>) -> Result<Stacks> {
     let report: Report = guard.report().build().context("the profile could not be read")?;
     let mut stacks = Stacks::new();
     for (frames, count) in &report.data {
-        let names =
-            frames.frames.iter().rev().flat_map(|inlined| inlined.iter().rev()).map(ToString::to_string);
-        let stack = std::iter::once(frames.thread_name.clone()).chain(names).collect();
+        let names = frames.frames.iter().rev().flat_map(|inlined| inlined.iter().rev());
+        let names = names.map(|symbol| symbol.to_string().replace(';', ","));
+        let mut stack: Vec<String> = std::iter::once(frames.thread_name.clone()).chain(names).collect();
+        // Innermost is the profiler at its own work.
+        while stack.last().is_some_and(|name| name.contains("pprof::")) {
+            stack.pop();
+        }
         *stacks.entry(stack).or_default() += u64::try_from(*count).unwrap_or_default();
     }
     Ok(stacks)
 }
 
 fn folded(stacks: &Stacks) -> String {
-    // A semicolon stands between frames.
     let line = |(stack, count): (&Vec<String>, &u64)| format!("{} {count}\n", stack.join(";"));
     stacks.iter().map(line).collect()
 }

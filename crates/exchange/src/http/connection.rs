@@ -39,7 +39,7 @@ pub const SWEEP: Duration = Duration::from_millis(250);
 const DRAIN_GRACE: Duration = Duration::from_millis(100);
 
 /// The longest head of a request, in bytes.
-pub(super) const HEAD_MAX: usize = 16 * 1024;
+pub(crate) const HEAD_MAX: usize = 16 * 1024;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@
 //! | 422 | `invalid_request` | JSON, but a member is missing, twice there or breaks its rule |
 //! | 429 | `rate_limited` | the address has had its requests |
 //! | 503 | `overloaded`, `draining` | shed; come back later |
-//! | 503 | `database_unavailable`, `audit_unavailable` | the change cannot be made; or not be written down |
+//! | 503 | `unavailable`, `audit_unavailable` | the database or Redis is away; a change cannot be written down |
 //! | 503 | `journal_unavailable` | the auction cannot be recorded: the disk is full or fails |
 //!
 //! No refusal repeats input other than as a JSON string, and no input makes a 500.
@@ -73,8 +73,8 @@ pub enum Code {
     Conflict,
     /// Something else is there than the request expects.
     PreconditionFailed,
-    /// The catalogue cannot be read or changed.
-    DatabaseUnavailable,
+    /// The database, Redis or whatever else this needs is away.
+    Unavailable,
     /// The audit log cannot be written.
     AuditUnavailable,
 }
@@ -101,7 +101,7 @@ impl Code {
         Self::Unauthorized,
         Self::Conflict,
         Self::PreconditionFailed,
-        Self::DatabaseUnavailable,
+        Self::Unavailable,
         Self::AuditUnavailable,
     ];
 
@@ -126,7 +126,7 @@ impl Code {
             Self::Unauthorized => (401, "unauthorized", "A token is needed"),
             Self::Conflict => (409, "conflict", "What is there does not allow it"),
             Self::PreconditionFailed => (412, "precondition_failed", "Somebody else has changed it"),
-            Self::DatabaseUnavailable => (503, "database_unavailable", "The catalogue's database is away"),
+            Self::Unavailable => (503, "unavailable", "What this needs is away"),
             Self::AuditUnavailable => (503, "audit_unavailable", "The audit log cannot be written"),
         }
     }
