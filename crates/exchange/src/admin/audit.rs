@@ -12,6 +12,7 @@ use crate::http::problem::{Code, Refusal};
 use crate::json::Text;
 use anyhow::{Context, Result};
 use auction::truncated;
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
@@ -122,7 +123,7 @@ impl Lines {
 pub(super) async fn audit(
     State(admin): State<Arc<Admin>>,
     path: Option<MatchedPath>,
-    parameters: RawPathParams,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -131,7 +132,7 @@ pub(super) async fn audit(
     }
     let path = path.map_or_else(|| "no such page".to_owned(), |path| path.as_str().to_owned());
     let action = format!("{} {path}", request.method());
-    let object = parameters.iter().next().map(|(name, value)| object(name, value));
+    let object = parameters.ok().and_then(|all| all.iter().next().map(|(name, value)| object(name, value)));
     let Some(caller) = request.extensions().get::<Caller>().cloned() else {
         return Refusal::new(Code::Unauthorized, "nobody has let this request in")
             .into_response()

@@ -57,6 +57,7 @@ pub struct Journal {
     /// Whether the next auction can be.
     #[schema(example = true)]
     available: bool,
+    /// What was written: auctions, and the supplies they need to be read.
     #[schema(example = 123)]
     records: u64,
     #[schema(example = 0)]

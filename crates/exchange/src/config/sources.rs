@@ -140,7 +140,12 @@ impl Settings {
 
     fn refused(&self, key: &str) -> anyhow::Error {
         let setting = self.get(key);
-        anyhow!("{}: {:?} is not valid; it takes {}", self.named(key), setting.value, setting.spec.range())
+        let takes = setting.spec.range();
+        if matches!(setting.spec.takes, Takes::Digests(_)) {
+            // Most likely it is the secret itself.
+            return anyhow!("{} is not valid; it takes {takes}", self.named(key));
+        }
+        anyhow!("{}: {:?} is not valid; it takes {takes}", self.named(key), setting.value)
     }
 
     /// The value, by a reader that knows its form.

@@ -198,11 +198,8 @@ fn the_status_is_that_of_the_public_pages() {
         assert_eq!(status[member], health[member], "{member}");
     }
     assert_eq!(status["catalogue"]["revision"], health["catalogue"]["revision"]);
-    assert_eq!(
-        (&status["journal"]["records"], &status["journal"]["available"]),
-        (&json!(5), &json!(true)),
-        "{status}"
-    );
+    assert!(status["journal"]["records"].as_u64().unwrap() >= 5, "{status}");
+    assert_eq!(status["journal"]["available"], true);
     assert_eq!(status["journal"]["readers"][0]["name"], "statistics");
     assert!(!status["cores"].as_array().unwrap().is_empty() && status["redis"].is_null(), "{status}");
     assert_eq!(status["instance"].as_str().unwrap().len(), 16);
@@ -217,19 +214,20 @@ fn a_profile_shows_the_cores_at_work_and_there_is_one_at_a_time() {
     thread::scope(|scope| {
         scope.spawn(|| hammer(&admin.server, &stop));
         let _end = AtEnd(|| stop.store(true, Ordering::Relaxed));
-        let first =
-            scope.spawn(|| admin.ask("GET", "/admin/v1/profile?seconds=3&hz=500&format=folded", &[], ""));
-        eventually("a second one is refused", || {
-            let second = admin.ask("GET", "/admin/v1/profile?seconds=1", &[], "");
-            second.status == 409 && second.code() == "conflict"
+        let first = scope.spawn(|| {
+            let page = "/admin/v1/profile?seconds=3&hz=500&format=folded";
+            let mut profile = None;
+            eventually("it is this one's turn", || {
+                profile = Some(admin.ask("GET", page, &[], "")).filter(|answer| answer.status == 200);
+                profile.is_some()
+            });
+            profile.unwrap()
         });
-        let first = first.join().unwrap();
-        // It was the one refused if the other came first.
-        let folded = if first.status == 200 {
-            first
-        } else {
-            admin.ask("GET", "/admin/v1/profile?seconds=3&hz=500&format=folded", &[], "")
-        };
+        eventually("another is refused meanwhile", || {
+            let other = admin.ask("GET", "/admin/v1/profile?seconds=1", &[], "");
+            other.status == 409 && other.code() == "conflict"
+        });
+        let folded = first.join().unwrap();
         let stacks = folded.text();
         assert!(stacks.lines().any(|line| line.starts_with("core-") && line.contains(';')), "{stacks}");
         assert!(!stacks.contains("pprof::"), "{stacks}");
