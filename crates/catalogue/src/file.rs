@@ -10,7 +10,7 @@
 //! * Units: USD and milliseconds in the file, exactly the micros and nanoseconds that their digits say in here.
 //! * A bidder that a supply names may be in the file or, which only the load can tell, in the database.
 
-mod json;
+pub(crate) mod json;
 mod problems;
 mod simulation;
 
@@ -70,6 +70,28 @@ pub(crate) struct Mention {
 impl File {
     /// The file whose bytes are `bytes`; `name` is what its problems are listed under.
     pub fn parse(name: &str, bytes: Vec<u8>) -> Result<Self, Problems> {
+        Self::read(name, bytes, |reading, reader, document| reading.document(reader, document))
+    }
+
+    /// One supply, as a file that has nothing else: `bytes` are what stands after its id there.
+    pub fn supply(name: &str, id: &str, bytes: Vec<u8>) -> Result<Self, Problems> {
+        Self::read(name, bytes, |reading, reader, value| {
+            reading.supply(reader, &Member { key: id.to_owned().into(), at: 0, value });
+        })
+    }
+
+    /// One bidder, likewise.
+    pub fn bidder(name: &str, id: &str, bytes: Vec<u8>) -> Result<Self, Problems> {
+        Self::read(name, bytes, |reading, reader, value| {
+            reading.bidder(reader, Member { key: id.to_owned().into(), at: 0, value });
+        })
+    }
+
+    fn read(
+        name: &str,
+        bytes: Vec<u8>,
+        read: impl for<'a> FnOnce(&mut Reading<'a>, &mut Reader<'a>, &'a RawValue),
+    ) -> Result<Self, Problems> {
         let text = match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
@@ -89,7 +111,7 @@ impl File {
         let (mut found, supplies, bidders, mentions) = {
             let (mut reading, mut reader) = (Reading::default(), Reader::new(&text));
             match serde_json::from_str::<&RawValue>(&text) {
-                Ok(document) => reading.document(&mut reader, document),
+                Ok(document) => read(&mut reading, &mut reader, document),
                 Err(error) => reader.json_error(0, &text, &error),
             }
             (reader.finish(), reading.supplies, reading.bidders, reading.mentions)

@@ -6,12 +6,14 @@
 //! | [`schema`] | brings its tables to a revision, and writes new revisions |
 //! | [`mod@file`] | checks a catalogue file |
 //! | [`mod@load`] | brings the database to what a file says |
+//! | [`edit`] | reads, changes and removes one supply or bidder, or all of them, on a condition |
 //! | [`mod@generate`] | writes catalogue files of any size |
 //! | [`mod@read`] | reads the database into a snapshot |
 //! | [`mod@watch`] | keeps the snapshot in force what the database says |
 
 mod build;
 pub mod database;
+pub mod edit;
 pub mod file;
 pub mod generate;
 pub mod load;

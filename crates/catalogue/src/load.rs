@@ -41,32 +41,47 @@ const BULK_LINKS: usize = 100_000;
 
 /// Loads `file`.
 pub async fn load(db: &Database, file: &File, progress: Progress<'_>) -> Result<Loaded> {
-    let failed = |error: sqlx::Error| anyhow!("nothing was loaded: {}", plain(&error));
     let mut connection = db.open().await?;
     let links: usize = file.supplies.iter().map(|supply| supply.bidders.len()).sum();
     let bulk = links >= BULK_LINKS && is_owner(&mut connection, db.dialect()).await.map_err(failed)?;
     let mut transaction = begin(&mut connection, db.dialect(), bulk).await.map_err(failed)?;
-    stage(&mut transaction, db.dialect(), file, &mut *progress).await.map_err(failed)?;
-    let unknown = unknown_bidders(&mut transaction).await.map_err(failed)?;
+    let loaded = write(&mut transaction, db.dialect(), file, bulk, progress).await?;
+    commit(db, transaction).await?;
+    // It is loaded; how the connection ends changes nothing.
+    let _ = connection.close().await;
+    Ok(loaded)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err asks for")]
+pub(crate) fn failed(error: sqlx::Error) -> anyhow::Error {
+    anyhow!("nothing was loaded: {}", plain(&error))
+}
+
+/// Makes the catalogue what `file` says, as far as this transaction sees it.
+pub(crate) async fn write(
+    transaction: &mut Transaction<'_, Any>,
+    dialect: Dialect,
+    file: &File,
+    bulk: bool,
+    progress: Progress<'_>,
+) -> Result<Loaded> {
+    stage(transaction, dialect, file, &mut *progress).await.map_err(failed)?;
+    let unknown = unknown_bidders(transaction).await.map_err(failed)?;
     let problems = file.unknown_bidders(|bidder| unknown.contains(&i64::from(bidder)));
     if !problems.is_empty() {
         bail!(problems);
     }
-    let loaded = apply(&mut transaction, db.dialect(), bulk, &mut *progress).await.map_err(failed)?;
+    apply(transaction, dialect, bulk, progress).await.map_err(failed)
+}
+
+/// Commits; after `Ok` it is done, after `Err` it is not.
+pub(crate) async fn commit(db: &Database, mut transaction: Transaction<'_, Any>) -> Result<()> {
     let number = number(&mut transaction, db.dialect()).await.map_err(failed)?;
-    if let Err(error) = transaction.commit().await {
-        drop(connection);
-        let Some(number) = number else {
-            return Err(failed(error));
-        };
-        if !committed(db, number).await? {
-            return Err(failed(error));
-        }
-        return Ok(loaded);
+    let Err(error) = transaction.commit().await else { return Ok(()) };
+    match number {
+        Some(number) if committed(db, number).await? => Ok(()),
+        _ => Err(failed(error)),
     }
-    // It is loaded; how the connection ends changes nothing.
-    let _ = connection.close().await;
-    Ok(loaded)
 }
 
 async fn is_owner(connection: &mut AnyConnection, dialect: Dialect) -> sqlx::Result<bool> {
@@ -76,7 +91,7 @@ async fn is_owner(connection: &mut AnyConnection, dialect: Dialect) -> sqlx::Res
     }
 }
 
-async fn begin(
+pub(crate) async fn begin(
     connection: &mut AnyConnection,
     dialect: Dialect,
     bulk: bool,

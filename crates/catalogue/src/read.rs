@@ -130,6 +130,15 @@ impl Second {
     }
 }
 
+/// Every row, as an open transaction sees it.
+pub(crate) async fn rows_within(transaction: &mut Transaction<'_, Any>, dialect: Dialect) -> Result<Rows> {
+    Ok(Rows {
+        bidders: table(transaction, dialect, "bidders", "no, id, country, simulation").await?,
+        supplies: table(transaction, dialect, "supplies", "no, id, auction, bid_floor_micros").await?,
+        links: links(transaction, dialect, i64::MIN, i64::MAX).await?,
+    })
+}
+
 async fn version(connection: &mut AnyConnection) -> Result<i64> {
     sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await.map_err(failed)
 }

@@ -7,7 +7,11 @@ use arc_swap::ArcSwap;
 use auction::{Id, Supply};
 use hashbrown::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+
+/// How long [`Live::reload`] waits for the watcher.
+const RELOAD_MAX: Duration = Duration::from_secs(10);
 
 /// Every supply with its bidders, at one moment of the database.
 #[derive(Debug)]
@@ -69,6 +73,12 @@ pub struct Live {
     /// Snapshots that a core may still hold. Kept so that none of them gives a large one's memory back: that takes
     /// milliseconds, and an auction would wait for it.
     retired: Mutex<Vec<Arc<Snapshot>>>,
+    /// Wakes the watcher.
+    pub(crate) wake: Notify,
+    /// How often a reading was asked for.
+    asked: watch::Sender<u64>,
+    /// Which of them have been answered, and why the last one failed, if so.
+    answered: watch::Sender<(u64, Option<String>)>,
 }
 
 impl Live {
@@ -79,7 +89,38 @@ impl Live {
             snapshot: ArcSwap::from_pointee(snapshot),
             freshness: Mutex::new(freshness),
             retired: Mutex::default(),
+            wake: Notify::new(),
+            asked: watch::Sender::new(0),
+            answered: watch::Sender::default(),
         }
+    }
+
+    /// Has the watcher read the database now. After `Ok` what was committed before the call is in force; an error says
+    /// why it is not yet: the watcher goes on trying.
+    pub async fn reload(&self) -> Result<(), String> {
+        let mut number = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            number = *asked;
+        });
+        self.wake.notify_one();
+        let mut answers = self.answered.subscribe();
+        let answered = answers.wait_for(|(answered, _)| *answered >= number);
+        match tokio::time::timeout(RELOAD_MAX, answered).await {
+            Ok(Ok(answer)) => answer.1.clone().map_or(Ok(()), Err),
+            _ => Err(format!("the database was not read within {} s", RELOAD_MAX.as_secs())),
+        }
+    }
+
+    /// How often a reading was asked for, and whether the last one still waits.
+    pub(crate) fn asked(&self) -> (u64, bool) {
+        let asked = *self.asked.borrow();
+        (asked, asked > self.answered.borrow().0)
+    }
+
+    /// Tells who asked, up to the `asked`th, how the reading went.
+    pub(crate) fn answer(&self, asked: u64, trouble: Option<String>) {
+        self.answered.send_replace((asked, trouble));
     }
 
     /// The pointer to the snapshot in force, for per-core caching.

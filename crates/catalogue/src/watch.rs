@@ -39,7 +39,6 @@ const REREAD: Duration = Duration::from_secs(5);
 
 /// Keeps `live` what `db` says, until dropped. `schema` is the revision that the server was started on.
 pub async fn watch(db: Database, schema: Revision, live: Arc<Live>) -> Infallible {
-    let wake = Notify::new();
     let mut watcher = Watcher {
         db: &db,
         schema,
@@ -52,10 +51,10 @@ pub async fn watch(db: Database, schema: Revision, live: Arc<Live>) -> Infallibl
         backoff: BACKOFF_MIN,
     };
     match db.dialect() {
-        Dialect::Sqlite => Box::pin(watcher.run(&wake, SQLITE_INTERVAL)).await,
+        Dialect::Sqlite => Box::pin(watcher.run(SQLITE_INTERVAL)).await,
         Dialect::Postgres => tokio::select! {
-            never = Box::pin(watcher.run(&wake, POSTGRES_INTERVAL)) => never,
-            never = Box::pin(listen(&db, &wake)) => never,
+            never = Box::pin(watcher.run(POSTGRES_INTERVAL)) => never,
+            never = Box::pin(listen(&db, &live.wake)) => never,
         },
     }
 }
@@ -102,10 +101,15 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    async fn run(&mut self, wake: &Notify, interval: Duration) -> Infallible {
+    async fn run(&mut self, interval: Duration) -> Infallible {
         loop {
+            let (asked, is_awaited) = self.live.asked();
+            if is_awaited {
+                (self.seen, self.failed) = (None, None);
+            }
             match self.look().await {
                 Ok(()) => {
+                    self.live.answer(asked, None);
                     if self.trouble.take().is_some() {
                         info!(
                             revision = self.live.snapshot().revision_text(),
@@ -117,7 +121,8 @@ impl Watcher<'_> {
                     if self.trouble.replace(kind) != Some(kind) {
                         warn!(reason, "catalogue stays as it was");
                     }
-                    self.live.keep(reason);
+                    self.live.keep(reason.clone());
+                    self.live.answer(asked, Some(reason));
                 }
             }
             let pause = if self.connection.is_some() {
@@ -128,7 +133,7 @@ impl Watcher<'_> {
                 self.backoff / 2
             };
             // Woken or not, it looks.
-            let _ = timeout(pause, wake.notified()).await;
+            let _ = timeout(pause, self.live.wake.notified()).await;
         }
     }
 

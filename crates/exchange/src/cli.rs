@@ -98,6 +98,9 @@ Examples:
     /// Show settings
     #[command(subcommand)]
     Config(Config),
+    /// Prepare the admin API
+    #[command(subcommand)]
+    Admin(Admin),
     /// Look at all that a server needs, and say what to do where something is wrong; exit 1 if anything is
     #[command(after_help = "\
 Examples:
@@ -159,8 +162,8 @@ pub struct Serve {
     /// The same seed and requests give the same answers [default: random]
     #[arg(long, value_name = "N")]
     pub seed: Option<String>,
-    /// Log each auction with its bids [default: none]
-    #[arg(long, value_name = "none|all", num_args = 0..=1, default_missing_value = "all")]
+    /// Log each auction with its bids, or one in N [default: none]
+    #[arg(long, value_name = "none|all|N", num_args = 0..=1, default_missing_value = "all")]
     pub log_auctions: Option<String>,
 }
 
@@ -288,7 +291,28 @@ pub struct Span {
 #[derive(Debug, Subcommand)]
 pub enum Config {
     /// Every setting with its value, unit, default, range and where its value came from
-    Show,
+    Show {
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What to do for the admin API.
+#[derive(Debug, Subcommand)]
+pub enum Admin {
+    /// Make a token, and the setting that lets the admin API take it
+    #[command(after_help = "\
+Examples:
+  bourse admin token
+  bourse admin token --json | jq -r .token_sha256
+
+Without a token in its settings the server has no admin API.")]
+    Token {
+        /// As a JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Global {

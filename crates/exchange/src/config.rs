@@ -8,8 +8,9 @@
 mod sources;
 mod table;
 
-pub use sources::Settings;
+pub use sources::{Settings, ShownSetting};
 
+use crate::admin::token::Digest;
 use crate::callout::Clock;
 use crate::limiter::shared::Fallback;
 use crate::limiter::{Limit, WhenFull};
@@ -68,6 +69,10 @@ pub struct Config {
     pub traces: Option<TraceConfig>,
     /// The bounds of the doors.
     pub http: HttpConfig,
+    /// The admin API; None: there is none.
+    pub admin: Option<AdminConfig>,
+    /// Every setting as it may be shown.
+    pub shown: Vec<ShownSetting>,
 }
 
 /// Where the catalogue is.
@@ -81,11 +86,20 @@ pub struct DatabaseConfig {
     pub migrations_dir: PathBuf,
 }
 
+/// Who may change the running server, and where.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The tokens it takes, at least one.
+    pub tokens: Vec<Digest>,
+}
+
 /// What is logged.
 #[derive(Debug, Clone, Copy)]
 pub struct LogConfig {
-    /// Whether every auction is.
-    pub auctions: bool,
+    /// One auction in so many; 0 is none.
+    pub auctions: u32,
     /// Nothing below it.
     pub level: LevelFilter,
     /// For people or for programs.
@@ -152,7 +166,7 @@ impl Config {
                 .choice("simulation.clock", &[("virtual", Clock::Virtual), ("real", Clock::Real)])?,
             journal: journal(settings, &data_dir, workers)?,
             log: LogConfig {
-                auctions: settings.choice("log.auctions", &[("none", false), ("all", true)])?,
+                auctions: settings.parse("log.auctions", log::one_in)?,
                 level: settings.parse("log.level", |level| LevelFilter::from_str(level).ok())?,
                 format: settings.parse("log.format", |format| format.parse().ok())?,
             },
@@ -170,6 +184,8 @@ impl Config {
                 drain_timeout: Duration::from_secs(settings.number("http.drain_timeout_s")?),
                 express: settings.choice("http.express", &[("true", true), ("false", false)])?,
             },
+            admin: admin(settings)?,
+            shown: settings.shown(),
             data_dir,
         })
     }
@@ -177,6 +193,24 @@ impl Config {
 
 fn address(text: &str) -> Option<SocketAddr> {
     text.parse().ok().or_else(|| text.to_socket_addrs().ok()?.next())
+}
+
+fn admin(settings: &Settings) -> Result<Option<AdminConfig>> {
+    let listen = settings.parse("admin.listen", address)?;
+    let allow_remote = settings.choice("admin.allow_remote", &[("false", false), ("true", true)])?;
+    let digests = |text: &str| text.split(',').map(|digest| digest.trim().parse().ok()).collect();
+    if settings.text("admin.token_sha256").is_empty() {
+        return Ok(None);
+    }
+    let tokens = settings.parse("admin.token_sha256", digests)?;
+    if !listen.ip().is_loopback() && !allow_remote {
+        bail!(
+            "{}: {listen} can be reached from other machines, and a token be read on the way; listen on 127.0.0.1, \
+             or put TLS in front and set admin.allow_remote = true",
+            settings.named("admin.listen")
+        );
+    }
+    Ok(Some(AdminConfig { listen, tokens }))
 }
 
 fn database(settings: &Settings, data_dir: &Path) -> Result<DatabaseConfig> {

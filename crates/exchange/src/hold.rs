@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// What all cores share.
@@ -50,8 +50,8 @@ pub struct Exchange {
     pub damage: Arc<Damage>,
     /// With an auction's number, its random stream.
     pub seed: u64,
-    /// Whether every auction is logged.
-    pub log_auctions: bool,
+    /// One auction in so many is logged; 0 is none. Written hardly ever, so that reading it costs no core anything.
+    pub log_one_in: AtomicU32,
     /// Where some auctions are told as traces; None: nowhere.
     pub traces: Option<Traces>,
     /// The zero of all times.
@@ -290,7 +290,8 @@ impl Desk {
         };
         self.tally.count(supply, record, stands.end.get());
         self.bidders.count(supply, record);
-        if self.exchange.log_auctions {
+        let one_in = self.exchange.log_one_in.load(Ordering::Relaxed);
+        if one_in > 0 && record.id.sequence.is_multiple_of(one_in.into()) {
             log::auction(record);
         }
         Ok(stands.start)

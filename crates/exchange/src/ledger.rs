@@ -111,7 +111,7 @@ impl Ledger {
             damaged_at_start: self.found.damaged + self.found.unreadable,
             damage: Arc::clone(&self.damage),
             seed: self.seed,
-            log_auctions: config.log.auctions,
+            log_one_in: config.log.auctions.into(),
             traces: config.traces.as_ref().map(traces).transpose().context("cannot start a thread")?,
             started_at: Instant::now(),
             started_at_us: AtomicU64::new(unix_us(SystemTime::now())),

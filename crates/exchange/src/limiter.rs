@@ -144,6 +144,19 @@ impl Limiter {
         table.refuse(&self.limit, knock.address, knock.hash, self.clock_us(now_us), until_us, rehash);
     }
 
+    /// How long ago, in microseconds, each request of this address in the window at hand passed, the latest first.
+    pub fn passed(&self, ip: IpAddr, now_us: u64) -> Vec<u64> {
+        let knock = self.place(ip);
+        let now_us = self.clock_us(now_us);
+        self.lock(knock.shard()).passed(&self.limit, knock.address, knock.hash, now_us)
+    }
+
+    /// Forgets what passed of this address: it has all its requests again.
+    pub fn forget(&self, ip: IpAddr) {
+        let knock = self.place(ip);
+        self.lock(knock.shard()).forget(&self.limit, knock.address, knock.hash);
+    }
+
     /// One window later, so that a time one window before now is none before the start.
     const fn clock_us(&self, now_us: u64) -> u64 {
         now_us + self.limit.window_us
@@ -272,6 +285,24 @@ impl Table {
         let width = 1 + limit.requests as usize;
         let (at, _) = self.find(width, address, hash).filter(|(_, known)| *known)?;
         Self::wait_us(&self.words[at..at + width], limit, now_us)
+    }
+
+    fn passed(&mut self, limit: &Limit, address: Address, hash: u64, now_us: u64) -> Vec<u64> {
+        let now_us = self.no_earlier(now_us);
+        let width = 1 + limit.requests as usize;
+        let Some((at, true)) = self.find(width, address, hash) else { return Vec::new() };
+        let stamps = self.words[at + 1..at + width].iter().filter(|&&stamp| stamp != 0);
+        let ages = stamps.map(|&stamp| now_us.saturating_sub(stamped_us(stamp)));
+        ages.filter(|&age_us| age_us < limit.window_us).collect()
+    }
+
+    fn forget(&mut self, limit: &Limit, address: Address, hash: u64) {
+        let width = 1 + limit.requests as usize;
+        if let Some((at, true)) = self.find(width, address, hash) {
+            // The slot stays taken, for others are found past it: as if by a request a window before the start.
+            self.words[at + 1] = stamp(0, address.v4);
+            self.words[at + 2..at + width].fill(0);
+        }
     }
 
     fn refuse(

@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 use tracing::info;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, WorkerGuard};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Registry, reload};
 
 /// How an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,18 +45,46 @@ pub fn dropped() -> u64 {
     DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
 }
 
-/// Sends events of `level` and above to standard error until the guard is dropped.
-pub fn start(level: LevelFilter, format: Format) -> WorkerGuard {
+/// One auction in how many is logged, as the setting says it: `none` is 0, `all` is 1.
+pub fn one_in(text: &str) -> Option<u32> {
+    match text {
+        "none" => Some(0),
+        "all" => Some(1),
+        _ => text.parse().ok().filter(|&n| n > 0),
+    }
+}
+
+/// Where events go. Those that wait to be written are, when this is dropped.
+#[derive(Debug)]
+pub struct Logs {
+    _writer: WorkerGuard,
+    level: Threshold,
+}
+
+/// Nothing below it is logged; it can be moved while the program runs.
+pub type Threshold = reload::Handle<LevelFilter, Registry>;
+
+impl Logs {
+    /// The level, to be moved.
+    pub fn level(&self) -> Threshold {
+        self.level.clone()
+    }
+}
+
+/// Sends events of `level` and above to standard error.
+pub fn start(level: LevelFilter, format: Format) -> Logs {
     let colours = format == Format::Text && io::stderr().is_terminal();
     let (writer, guard) = tracing_appender::non_blocking(Lines { to: io::stderr(), colours });
     let _ = DROPPED.set(writer.error_counter());
-    let events = tracing_subscriber::fmt().with_max_level(level).with_writer(writer).with_target(false);
+    let (threshold, level) = reload::Layer::new(level);
+    let logs = tracing_subscriber::registry().with(threshold);
+    let events = tracing_subscriber::fmt::layer().with_writer(writer).with_target(false);
     // A second subscriber is an error only in a process that started its logs twice.
     let _ = match format {
-        Format::Text => tracing::subscriber::set_global_default(events.with_ansi(colours).finish()),
-        Format::Json => tracing::subscriber::set_global_default(events.json().flatten_event(true).finish()),
+        Format::Text => tracing::subscriber::set_global_default(logs.with(events.with_ansi(colours))),
+        Format::Json => tracing::subscriber::set_global_default(logs.with(events.json().flatten_event(true))),
     };
-    guard
+    Logs { _writer: guard, level }
 }
 
 /// Writes events, each of which comes as a whole, as a line each.

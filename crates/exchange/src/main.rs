@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use exchange::cli::{self, Cli, Command};
 use exchange::config::{Config, Settings};
-use exchange::{catalogue_commands, check, health, journal_commands, manual, serve};
+use exchange::{admin, catalogue_commands, check, health, journal_commands, manual, serve};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,10 +41,15 @@ fn run(cli: &Cli) -> Result<()> {
             catalogue_commands::generate_data(output, *supplies, *bidders, *seed)
         }
         Command::Journal(command) => journal_commands::run(&config, command),
-        Command::Config(cli::Config::Show) => {
+        Command::Config(cli::Config::Show { json: false }) => {
             print!("{settings}");
             Ok(())
         }
+        Command::Config(cli::Config::Show { json: true }) => {
+            println!("{}", serde_json::to_string_pretty(&settings.shown())?);
+            Ok(())
+        }
+        Command::Admin(command) => admin::token::run(command),
         Command::Health { url } => health::run(&config, url.as_deref()),
         Command::Check { .. } | Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }

@@ -6,6 +6,7 @@
 //! * End: SIGTERM or SIGINT closes the sockets, if set so after a time for others to learn of it, lets what is in flight
 //!   end, and exits 0 within the drain deadline; a second signal does not wait.
 
+use crate::admin::{self, Admin};
 use crate::catalogue_commands::{self, Opened};
 use crate::config::Config;
 use crate::hold::Exchange;
@@ -13,40 +14,55 @@ use crate::http::site::{Lifecycle, Site};
 use crate::http::{listen, pages};
 use crate::ledger::Ledger;
 use crate::limiter::Limiter;
-use crate::log;
+use crate::log::{self, Threshold};
 use crate::metrics::Meters;
 use crate::recorder::Recorder;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{info, warn};
 
 /// Serves until a signal says otherwise.
 pub fn run(config: &Config) -> Result<()> {
-    let _logs = log::start(config.log.level, config.log.format);
+    let logs = log::start(config.log.level, config.log.format);
     raise_file_limit();
     let sockets = listen::bind(config.listen, config.workers)?;
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    let served = control.block_on(serve(config, sockets));
+    let served = control.block_on(serve(config, sockets, logs.level()));
     // Whatever still runs there is not waited for: the cores have ended, or a second signal said not to.
     control.shutdown_background();
     served
 }
 
-async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<()> {
+async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>, level: Threshold) -> Result<()> {
     let address = sockets[0].local_addr().context("listen: the socket has no address")?;
+    let admin_door = match &config.admin {
+        Some(admin) => Some((admin, admin::listen::bind(admin.listen).await?)),
+        None => None,
+    };
     let opened = catalogue_commands::open(config).await?;
     let mut ledger = Ledger::open(config)?;
     let recorders = ledger.recorders();
     let site = Arc::new(site(config, ledger.exchange(config, &opened.live)?));
     let mut signals = Signals::new()?;
+    let drained = Arc::new(Notify::new());
+    let admin = match admin_door {
+        Some((admin, listener)) => {
+            let database = opened.database.clone();
+            let shared = Admin::new(config, admin, &site, database, level, Arc::clone(&drained))?;
+            Some(AdminDoor::open(listener, &shared)?)
+        }
+        None => None,
+    };
     let cores = start_cores(&site, sockets, recorders)?;
     site.lifecycle.open();
-    announce(config, &site, &opened, address);
+    announce(config, &site, &opened, address, admin.as_ref().map(|door| door.address));
 
     let mut watching =
         tokio::spawn(async move { catalogue::watch(opened.database, opened.schema, opened.live).await });
@@ -55,6 +71,7 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
     let keeping = ledger.keep(config)?;
     tokio::select! {
         () = signals.next() => leave(&site, config.http.drain_delay, &mut signals).await,
+        () = drained.notified() => leave(&site, config.http.drain_delay, &mut signals).await,
         ended = &mut watching => warn!(?ended, "the catalogue is watched no more"),
     }
     info!("draining");
@@ -66,6 +83,9 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
     tokio::select! {
         ended = joined => ended.context("the cores could not be awaited")??,
         () = signals.next() => warn!("stopped by a second signal"),
+    }
+    if let Some(door) = admin {
+        door.close().await;
     }
     keeping.finish().await;
     if let Some(traces) = &site.exchange.traces {
@@ -105,6 +125,29 @@ fn site(config: &Config, exchange: Exchange) -> Site {
         express: config.http.express,
         sync_first: config.journal.as_ref().is_some_and(|journal| journal.sync_ms == 0),
         reports: Semaphore::new(REPORTS_MAX),
+        admin: admin::Meters::default(),
+    }
+}
+
+/// The admin API, open.
+struct AdminDoor {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl AdminDoor {
+    fn open(listener: TcpListener, admin: &Arc<Admin>) -> Result<Self> {
+        let address = listener.local_addr().context("admin.listen: the socket has no address")?;
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(admin::listen::serve(listener, admin::router(admin), stopped));
+        Ok(Self { address, stop, serving })
+    }
+
+    /// Whoever asked for the end still gets an answer.
+    async fn close(self) {
+        self.stop.send_replace(true);
+        let _ = self.serving.await;
     }
 }
 
@@ -144,13 +187,14 @@ fn join(cores: Vec<JoinHandle<Result<()>>>) -> Result<()> {
 }
 
 /// The one line of the start, with the address that port 0 became.
-fn announce(config: &Config, site: &Site, opened: &Opened, address: std::net::SocketAddr) {
+fn announce(config: &Config, site: &Site, opened: &Opened, address: SocketAddr, admin: Option<SocketAddr>) {
     let snapshot = site.exchange.catalogue.snapshot();
     let empty = if snapshot.supplies().is_empty() { "; load supplies with `bourse load-data`" } else { "" };
     let catalogue = if opened.is_demo { "the demo catalogue, new in" } else { "the catalogue of" };
+    let admin = admin.map_or_else(String::new, |at| format!("; admin API: http://{at}/api/docs"));
     println!(
         "bourse {} serves {catalogue} {} ({} supplies, {} bidders) on http://{address} with {} workers; \
-         try http://{address}/api/docs{empty}",
+         try http://{address}/api/docs{empty}{admin}",
         env!("CARGO_PKG_VERSION"),
         opened.database.shown(),
         snapshot.supplies().len(),

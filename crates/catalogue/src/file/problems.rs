@@ -13,7 +13,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    pub(super) fn one(name: &str, text: &str, at: usize, message: &str) -> Self {
+    pub(crate) fn one(name: &str, text: &str, at: usize, message: &str) -> Self {
         let mut found = Found::default();
         found.add(at, message.into());
         found.into_problems(name, text)

@@ -2,8 +2,10 @@
 
 use super::table::{Spec, TABLE, Takes, nearest};
 use anyhow::{Context, Result, anyhow, bail};
+use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use utoipa::ToSchema;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,7 +145,12 @@ impl Settings {
 
     fn refused(&self, key: &str) -> anyhow::Error {
         let setting = self.get(key);
-        anyhow!("{}: {:?} is not valid; it takes {}", self.named(key), setting.value, setting.spec.range())
+        let takes = setting.spec.range();
+        if matches!(setting.spec.takes, Takes::Digests(_)) {
+            // Most likely it is the secret itself.
+            return anyhow!("{} is not valid; it takes {takes}", self.named(key));
+        }
+        anyhow!("{}: {:?} is not valid; it takes {takes}", self.named(key), setting.value)
     }
 
     /// The value, by a reader that knows its form.
@@ -167,15 +174,24 @@ impl Settings {
     }
 }
 
+impl Setting {
+    /// The value as it may be shown.
+    fn shown(&self) -> String {
+        match (&self.spec.takes, self.value.as_str()) {
+            (_, "") => String::new(),
+            (Takes::Secret(_), value) => masked(value),
+            (Takes::Digests(_), value) => abridged(value),
+            (_, value) => value.to_owned(),
+        }
+    }
+}
+
 /// Every setting with its value, unit, default, range and where its value came from.
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |setting: &Setting| match (&setting.spec.takes, setting.value.as_str()) {
-            (_, "") => "-".to_owned(),
-            (Takes::Secret(_), value) => masked(value),
-            (_, value) => value.to_owned(),
-        };
-        let values: Vec<String> = self.0.iter().map(shown).collect();
+        let shown = |setting: &Setting| Some(setting.shown()).filter(|text| !text.is_empty());
+        let values: Vec<String> =
+            self.0.iter().map(|setting| shown(setting).unwrap_or_else(|| "-".to_owned())).collect();
         let width = values.iter().map(|value| value.chars().count()).max().unwrap_or(0).max(5);
         writeln!(f, "{:<26} {:<width$} {:<12} source", "setting", "value", "unit")?;
         for (setting, value) in self.0.iter().zip(values) {
@@ -185,6 +201,46 @@ impl fmt::Display for Settings {
             writeln!(f, "  {}; default {default}; takes {}; {}", spec.help, spec.range(), spec.variable())?;
         }
         Ok(())
+    }
+}
+
+/// A setting, as JSON shows it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ShownSetting {
+    /// Its name in TOML.
+    #[schema(example = "redis.timeout_ms")]
+    setting: &'static str,
+    /// Its value, without passwords; empty if there is none.
+    #[schema(example = "100")]
+    value: String,
+    #[schema(example = "ms")]
+    unit: &'static str,
+    #[schema(example = "100")]
+    default: &'static str,
+    /// What it takes.
+    #[schema(example = "1 to 5000")]
+    takes: String,
+    /// Its name in the environment.
+    #[schema(example = "BOURSE_REDIS_TIMEOUT_MS")]
+    variable: String,
+    /// Where the value came from: `default`, the file, `.env`, `environment` or `flag`.
+    #[schema(example = "environment")]
+    source: String,
+}
+
+impl Settings {
+    /// The same for programs.
+    pub fn shown(&self) -> Vec<ShownSetting> {
+        let shown = |setting: &Setting| ShownSetting {
+            setting: setting.spec.key,
+            value: setting.shown(),
+            unit: setting.spec.unit,
+            default: setting.spec.default,
+            takes: setting.spec.range(),
+            variable: setting.spec.variable(),
+            source: setting.source.to_string(),
+        };
+        self.0.iter().map(shown).collect()
     }
 }
 
@@ -208,6 +264,15 @@ fn text_of(key: &str, value: &toml::Value, path: &Path) -> Result<String> {
         value => one(value),
     };
     text.with_context(|| format!("{key} ({}): a {} is not taken here", path.display(), value.type_str()))
+}
+
+/// Every sum of a list by its first digits, as the audit log names them.
+fn abridged(digests: &str) -> String {
+    digests
+        .split(',')
+        .map(|digest| digest.trim().chars().take(8).collect::<String>() + "…")
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// Every URL of a list, each without its password, be it before the host or among the parameters.

@@ -28,6 +28,8 @@ pub(super) enum Takes {
     Text(&'static str),
     /// A text with a password in it; shown without.
     Secret(&'static str),
+    /// SHA-256 sums with commas; shown by their first digits.
+    Digests(&'static str),
 }
 
 impl Spec {
@@ -52,12 +54,12 @@ impl Spec {
             Takes::Number(low, high) => format!("{low} to {high}"),
             Takes::NumberOr(low, high, word) => format!("{word}, or {low} to {high}"),
             Takes::OneOf(words) => words.join(" | "),
-            Takes::Text(words) | Takes::Secret(words) => (*words).to_owned(),
+            Takes::Text(words) | Takes::Secret(words) | Takes::Digests(words) => (*words).to_owned(),
         }
     }
 }
 
-use Takes::{Number, NumberOr, OneOf, Secret, Text};
+use Takes::{Digests, Number, NumberOr, OneOf, Secret, Text};
 
 /// Every setting, in the order they are shown.
 pub(super) const TABLE: &[Spec] = &[
@@ -190,8 +192,8 @@ pub(super) const TABLE: &[Spec] = &[
         "log.auctions",
         "none",
         "",
-        OneOf(&["none", "all"]),
-        "whether each auction is logged with its bids",
+        Text("none | all | N"),
+        "which auctions are logged with their bids; N: one in N",
     ),
     Spec::new(
         "log.level",
@@ -216,6 +218,27 @@ pub(super) const TABLE: &[Spec] = &[
         "where some auctions are told as traces",
     ),
     Spec::new("otlp.sample", "1000", "auctions", Number(1, 1_000_000_000), "of which one is traced"),
+    Spec::new(
+        "admin.listen",
+        "127.0.0.1:8001",
+        "",
+        Text("HOST:PORT; port 0 is any free one"),
+        "where the admin API listens, if there is a token for it",
+    ),
+    Spec::new(
+        "admin.token_sha256",
+        "",
+        "",
+        Digests("64 hexadecimal digits; of several tokens with commas"),
+        "whose tokens the admin API takes; `bourse admin token` makes one",
+    ),
+    Spec::new(
+        "admin.allow_remote",
+        "false",
+        "",
+        OneOf(&["false", "true"]),
+        "whether it may listen beyond this machine: without TLS in front of it a token can be read on the way",
+    ),
     Spec::new("http.body_max_bytes", "65536", "bytes", Number(256, 16_777_216), "the longest body"),
     Spec::new("http.json_depth_max", "32", "levels", Number(1, 512), "the deepest nesting of a body"),
     Spec::new(

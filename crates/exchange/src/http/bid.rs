@@ -210,7 +210,7 @@ async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<()
 }
 
 /// No Content-Type at all passes; one that names something else, or an encoding, does not.
-pub(super) fn declared_as_json(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn declared_as_json(headers: &HeaderMap) -> Result<(), Refusal> {
     let unsupported = |detail: &'static str| Err(Refusal::new(Code::UnsupportedMediaType, detail));
     if let Some(content_type) = headers.get(CONTENT_TYPE) {
         let essence = content_type.as_bytes().split(|&b| b == b';').next().unwrap_or_default().trim_ascii();

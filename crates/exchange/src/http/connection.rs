@@ -36,7 +36,7 @@ use tokio::task::AbortHandle;
 pub const SWEEP: Duration = Duration::from_millis(250);
 
 /// The longest head of a request, in bytes.
-pub(super) const HEAD_MAX: usize = 16 * 1024;
+pub(crate) const HEAD_MAX: usize = 16 * 1024;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

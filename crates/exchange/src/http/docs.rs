@@ -68,7 +68,7 @@ section { border-top: 2px solid var(--line); margin-top: 2rem; padding-top: 0.5r
 nav a { margin-right: 1rem; white-space: nowrap; }
 ";
 
-async fn explain(Path(name): Path<String>) -> Response {
+pub(crate) async fn explain(Path(name): Path<String>) -> Response {
     let Some(code) = Code::ALL.into_iter().find(|code| code.name() == name) else {
         return Refusal::new(Code::NotFound, "there is no such problem").into_response().map(Body::new);
     };

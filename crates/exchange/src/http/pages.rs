@@ -21,6 +21,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use catalogue::Live;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, VARY, WARNING};
@@ -29,6 +30,7 @@ use reporting::redis::Read;
 use serde::Serialize;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tower::ServiceExt;
 use utoipa::ToSchema;
 
@@ -202,23 +204,33 @@ pub struct Health {
     catalogue: CatalogueHealth,
 }
 
-impl Health {
-    fn of(site: &Site) -> Self {
-        let tenths = |seconds: f64| (seconds * 10.0).round() / 10.0;
-        let (snapshot, freshness) = (site.exchange.catalogue.snapshot(), site.exchange.catalogue.freshness());
-        let catalogue = CatalogueHealth {
+impl CatalogueHealth {
+    /// What is in force, and how well it is known to be the database's.
+    pub(crate) fn of(live: &Live) -> Self {
+        let (snapshot, freshness) = (live.snapshot(), live.freshness());
+        Self {
             revision: snapshot.revision_text(),
             supplies: snapshot.supplies().len(),
             bidders: snapshot.bidders(),
-            stale_s: tenths(freshness.confirmed_at.elapsed().as_secs_f64()),
+            stale_s: tenths(freshness.confirmed_at.elapsed()),
             trouble: freshness.trouble,
-        };
+        }
+    }
+}
+
+/// In seconds, as people read it.
+pub(crate) fn tenths(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
+}
+
+impl Health {
+    fn of(site: &Site) -> Self {
         Self {
             status: site.ready().err().unwrap_or("ok"),
             version: env!("CARGO_PKG_VERSION"),
-            uptime_s: tenths(site.exchange.started_at.elapsed().as_secs_f64()),
+            uptime_s: tenths(site.exchange.started_at.elapsed()),
             auctions: site.exchange.auctions(),
-            catalogue,
+            catalogue: CatalogueHealth::of(&site.exchange.catalogue),
         }
     }
 }

@@ -7,17 +7,23 @@
 //! | 400 | `no_eligible_bidders` | none of the supply's bidders buys in that country |
 //! | 400 | `no_bids` | every eligible bidder passed, timed out or stayed below the floor |
 //! | 400 | `malformed_request` | what came is not HTTP/1.1 |
+//! | 401 | `unauthorized` | the admin API needs a token, and this is none |
 //! | 404, 405 | `not_found`, `method_not_allowed` | no such page; not by this method |
 //! | 408 | `request_timeout` | the body did not arrive in time |
+//! | 409 | `conflict` | what is there does not allow it: supplies list the bidder |
+//! | 412 | `precondition_failed` | somebody else has changed it meanwhile |
 //! | 413, 431 | `body_too_large`, `headers_too_large` | over a limit |
 //! | 415 | `unsupported_media_type` | not JSON by its Content-Type, or encoded |
 //! | 422 | `invalid_request` | JSON, but a member is missing, twice there or breaks its rule |
 //! | 429 | `rate_limited` | the address has had its requests |
 //! | 503 | `overloaded`, `draining` | shed; come back later |
+//! | 503 | `unavailable`, `audit_unavailable` | the database or Redis is away; a change cannot be written down |
 //! | 503 | `journal_unavailable` | the auction cannot be recorded: the disk is full or fails |
 //!
 //! No refusal repeats input other than as a JSON string, and no input makes a 500.
 
+use axum::body::Body;
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -61,11 +67,21 @@ pub enum Code {
     Draining,
     /// Nothing can be recorded.
     JournalUnavailable,
+    /// No token of the admin API.
+    Unauthorized,
+    /// What is there does not allow it.
+    Conflict,
+    /// Something else is there than the request expects.
+    PreconditionFailed,
+    /// The database, Redis or whatever else this needs is away.
+    Unavailable,
+    /// The audit log cannot be written.
+    AuditUnavailable,
 }
 
 impl Code {
     /// Every code, in the order of the table above.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::MalformedJson,
         Self::UnknownSupply,
         Self::NoEligibleBidders,
@@ -82,6 +98,11 @@ impl Code {
         Self::Overloaded,
         Self::Draining,
         Self::JournalUnavailable,
+        Self::Unauthorized,
+        Self::Conflict,
+        Self::PreconditionFailed,
+        Self::Unavailable,
+        Self::AuditUnavailable,
     ];
 
     const fn row(self) -> (u16, &'static str, &'static str) {
@@ -102,6 +123,11 @@ impl Code {
             Self::Overloaded => (503, "overloaded", "Too busy"),
             Self::Draining => (503, "draining", "About to stop"),
             Self::JournalUnavailable => (503, "journal_unavailable", "Auctions cannot be recorded"),
+            Self::Unauthorized => (401, "unauthorized", "A token is needed"),
+            Self::Conflict => (409, "conflict", "What is there does not allow it"),
+            Self::PreconditionFailed => (412, "precondition_failed", "Somebody else has changed it"),
+            Self::Unavailable => (503, "unavailable", "What this needs is away"),
+            Self::AuditUnavailable => (503, "audit_unavailable", "The audit log cannot be written"),
         }
     }
 
@@ -262,6 +288,12 @@ impl Refusal {
         let (mut body, mut wire) = (Vec::new(), Vec::new());
         self.write(None, &mut body, &mut wire);
         wire
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> axum::response::Response {
+        Self::into_response(self).map(Body::new)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::connection::Connections;
 use super::express::Lane;
 use super::problem::{Code, Refusal};
+use crate::admin;
 use crate::callout::Clock;
 use crate::config::RateLimitKey;
 use crate::hold::{Desk, Exchange};
@@ -47,6 +48,8 @@ pub struct Site {
     pub sync_first: bool,
     /// Room for pages that take long to write.
     pub reports: Semaphore,
+    /// What the admin API counts.
+    pub admin: admin::Meters,
 }
 
 impl Site {

@@ -11,6 +11,7 @@
 
 use super::{Address, Limit, Limiter, Verdict};
 use ::redis::{RedisResult, Script, cmd};
+use anyhow::Result;
 use futures_util::future::join_all;
 use journal::Durations;
 use reporting::redis::{Endpoint, Link};
@@ -98,6 +99,29 @@ impl Shared {
     /// Whether Redis decides.
     pub fn is_away(&self) -> bool {
         self.is_away.load(Ordering::Relaxed)
+    }
+
+    /// How long ago, in microseconds, each request of this address in the window at hand passed, the latest first; over a
+    /// connection of its own.
+    pub async fn passed(&self, limit: Limit, ip: IpAddr) -> Result<Vec<u64>> {
+        let mut link = self.endpoint.connect(CONNECT_MAX).await?;
+        // One step, for the clock must be that of the node that has the key.
+        let script = Script::new(
+            "local time = redis.call('TIME')
+             local ages = {}
+             for i, at in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+                 ages[i] = time[1] * 1000000 + time[2] - at
+             end
+             return ages",
+        );
+        let ages: Vec<u64> = script.key(key(ip)).invoke_async(&mut link).await?;
+        Ok(ages.into_iter().filter(|&age_us| age_us < limit.window_us).collect())
+    }
+
+    /// Forgets what passed of this address.
+    pub async fn forget(&self, ip: IpAddr) -> Result<()> {
+        let mut link = self.endpoint.connect(CONNECT_MAX).await?;
+        Ok(cmd("DEL").arg(key(ip)).query_async(&mut link).await?)
     }
 
     fn now_ms(&self) -> u64 {

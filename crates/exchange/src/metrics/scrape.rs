@@ -1,6 +1,6 @@
 //! One reading of all meters.
 //!
-//! * Order: doors, auctions, state, journal, Redis, traces and logs, bidders.
+//! * Order: doors, auctions, state, journal, Redis, traces and logs, the admin API, bidders.
 //! * A row of `docs/operations.md` for each name: a test holds them together.
 
 use super::bidders::Totals;
@@ -20,7 +20,7 @@ use reporting::{BidderTotals, Counter};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is read.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ impl Collector for Scrape {
         self.journal(to)?;
         self.redis(to)?;
         self.telemetry(to)?;
+        self.admin(to)?;
         self.bidders(to)
     }
 }
@@ -57,6 +58,16 @@ impl Scrape {
         let help = "the same, of requests that an auction was held for";
         let auctions = Counted::of(meters.iter().map(|meters| &meters.auction_duration));
         histogram(to, "auction_duration", help, &auctions)
+    }
+
+    fn admin(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let meters = &self.0.admin;
+        let help = "requests to the admin API without a valid token";
+        counter(to, "admin_unauthorized", help, count(&meters.unauthorized))?;
+        counter(to, "admin_changes", "changes made by the admin API", count(&meters.changes))?;
+        let help = "lines of the audit log that could not be written at once";
+        counter(to, "admin_audit_failures", help, count(&meters.audit_failures))
     }
 
     fn connections(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {

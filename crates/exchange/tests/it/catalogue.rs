@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Bids until told to stop; how many auctions failed for the sake of anything but the bidders.
-fn hammer(server: &Server, stop: &AtomicBool) -> (u32, Vec<String>) {
+pub(crate) fn hammer(server: &Server, stop: &AtomicBool) -> (u32, Vec<String>) {
     let (mut connection, mut held, mut failed) = (Connection::open(server.address), 0, Vec::new());
     while !stop.load(Ordering::Relaxed) {
         let verdict = connection.bid(any_bid()).verdict();
