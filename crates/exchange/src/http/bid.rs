@@ -133,6 +133,15 @@ async fn answer(
     request: Request<Incoming>,
     sold: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
+    let (body, forwarded) = read(core, request).await?;
+    sell(core, Asked { body: &body, peer, forwarded, received_at: Instant::now() }, sold).await
+}
+
+/// A request's body, and for whom a trusted proxy sends it. A refusal is counted.
+pub(super) async fn read(
+    core: &Core,
+    request: Request<Incoming>,
+) -> Result<(Bytes, Option<IpAddr>), Refusal> {
     let site = &*core.site;
     // Read first: a refusal that leaves a body unread would cost the client its connection.
     let (head, body) = request.into_parts();
@@ -146,7 +155,7 @@ async fn answer(
         }
         _ => None,
     };
-    sell(core, Asked { body: &body, peer, forwarded, received_at: Instant::now() }, sold).await
+    Ok((body, forwarded))
 }
 
 /// What a request asks, once it has been read.
@@ -163,15 +172,25 @@ pub(super) struct Asked<'a> {
 
 /// Holds the auction that is asked for, writes the answer's body to `sold`, and counts what became of it.
 pub(super) async fn sell(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<(), Refusal> {
-    let outcome = auction(core, asked, sold).await;
-    match &outcome {
-        Ok(()) => core.meters.sold.add(1),
-        Err(refusal) => core.meters.refused(refusal.code),
-    }
+    let outcome = auction(core, asked, |record| write_sale(record, sold)).await.flatten();
+    count(core, &outcome);
     outcome
 }
 
-async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<(), Refusal> {
+/// Counts what became of a request.
+pub(super) fn count<T>(core: &Core, outcome: &Result<T, Refusal>) {
+    match outcome {
+        Ok(_) => core.meters.sold.add(1),
+        Err(refusal) => core.meters.refused(refusal.code),
+    }
+}
+
+/// Holds the auction that is asked for and hands its record to `answer`.
+pub(super) async fn auction<T>(
+    core: &Core,
+    asked: Asked<'_>,
+    answer: impl FnOnce(&Record<'_>) -> T,
+) -> Result<T, Refusal> {
     let site = &*core.site;
     let desk = &core.desk;
     let mut caller = match site.key {
@@ -191,10 +210,9 @@ async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<()
         imps: &[Imp::PLAIN],
     };
     let caller = caller.unwrap_or_else(|| desk.caller(request.ip));
-    let answer = |record: &Record<'_>| write_sale(record, sold);
     let held = desk.hold(&site.exchange.callout, &opportunity, caller, asked.received_at, answer).await;
     core.meters.bid_duration.observe(asked.received_at.elapsed());
-    held.unwrap_or_else(|refused| Err(refusal(refused, core, &opportunity)))
+    held.map_err(|refused| refusal(refused, core, &opportunity))
 }
 
 /// No Content-Type at all passes; one that names something else, or an encoding, does not.
@@ -276,7 +294,7 @@ pub(super) fn forwarded_for<'a>(
 }
 
 /// The door out: the winner and its price, or why there is none.
-fn write_sale(record: &Record<'_>, to: &mut Vec<u8>) -> Result<(), Refusal> {
+pub(super) fn write_sale(record: &Record<'_>, to: &mut Vec<u8>) -> Result<(), Refusal> {
     let sale = match record.clearing.sales.first() {
         Some(Ok(sale)) => sale,
         Some(Err(NoSale::NoEligibleBidders)) => {
