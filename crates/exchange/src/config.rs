@@ -116,6 +116,8 @@ pub struct HttpConfig {
     pub drain_timeout: Duration,
     /// Whether plain requests are answered without hyper.
     pub express: bool,
+    /// How many may watch the dashboard at once.
+    pub subscribers_max: usize,
 }
 
 impl Config {
@@ -155,6 +157,7 @@ impl Config {
                 idle_timeout: Duration::from_secs(settings.number("http.idle_timeout_s")?),
                 drain_timeout: Duration::from_secs(settings.number("http.drain_timeout_s")?),
                 express: settings.choice("http.express", &[("true", true), ("false", false)])?,
+                subscribers_max: settings.number("http.subscribers_max")?,
             },
             data_dir,
         })

@@ -4,6 +4,7 @@
 //! [`limiter`], snapshot, invitations, [`callout`], clearing and [`recorder`]), and the door out. [`cli`] and
 //! [`config`] say what it is set to; [`serve`] opens the doors.
 
+pub mod board;
 pub mod calendar;
 pub mod callout;
 pub mod catalogue_commands;

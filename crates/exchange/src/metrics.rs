@@ -44,6 +44,11 @@ impl Meters {
     pub fn refused(&self, code: Code) {
         self.refused[code as usize].add(1);
     }
+
+    /// How many bid requests were refused with this code.
+    pub fn refusals(&self, code: Code) -> u64 {
+        self.refused[code as usize].get()
+    }
 }
 
 /// Durations by powers of two: bucket `i` holds what is under 2^i microseconds, the last one the rest.
@@ -54,13 +59,19 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    const BUCKETS: usize = 25;
+    /// How many buckets there are.
+    pub const BUCKETS: usize = 25;
 
     /// Counts one duration.
     pub fn observe(&self, duration: Duration) {
         let ns = duration.as_nanos() as u64;
         self.sum_ns.add(ns);
         self.buckets[Self::bucket(ns)].add(1);
+    }
+
+    /// What was counted, bucket by bucket.
+    pub fn counts(&self) -> [u64; Self::BUCKETS] {
+        self.buckets.each_ref().map(Counter::get)
     }
 
     const fn bucket(ns: u64) -> usize {

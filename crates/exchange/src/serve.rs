@@ -6,6 +6,7 @@
 //! * End: SIGTERM or SIGINT closes the sockets, lets what is in flight end, and exits 0 within the drain deadline; a
 //!   second signal does not wait.
 
+use crate::board::{self, Board};
 use crate::catalogue_commands::{self, Opened};
 use crate::config::Config;
 use crate::hold::Exchange;
@@ -18,6 +19,7 @@ use crate::metrics::Meters;
 use crate::recorder::Recorder;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -42,7 +44,7 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
     let opened = catalogue_commands::open(config).await?;
     let mut ledger = Ledger::open(config)?;
     let recorders = ledger.recorders();
-    let site = Arc::new(site(config, ledger.exchange(config, &opened.live)));
+    let site = Arc::new(site(config, address, ledger.exchange(config, &opened.live)));
     let mut signals = Signals::new()?;
     let cores = start_cores(&site, sockets, recorders)?;
     site.lifecycle.open();
@@ -52,6 +54,7 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
         tokio::spawn(async move { catalogue::watch(opened.database, opened.schema, opened.live).await });
     let aging = tokio::spawn(age_limiter(Arc::clone(&site)));
     let following = tokio::spawn(follow_calendar(Arc::clone(&site)));
+    let showing = tokio::spawn(board::keep(Arc::clone(&site)));
     let keeping = ledger.keep(config)?;
     tokio::select! {
         () = signals.next() => info!("draining"),
@@ -61,6 +64,7 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
     watching.abort();
     aging.abort();
     following.abort();
+    showing.abort();
     let joined = tokio::task::spawn_blocking(move || join(cores));
     tokio::select! {
         ended = joined => ended.context("the cores could not be awaited")??,
@@ -71,10 +75,11 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
     Ok(())
 }
 
-fn site(config: &Config, exchange: Exchange) -> Site {
+fn site(config: &Config, address: SocketAddr, exchange: Exchange) -> Site {
     Site {
         exchange: Arc::new(exchange),
         lifecycle: Lifecycle::new(config.clock),
+        board: Board::new(address, config.http.subscribers_max),
         meters: (0..config.workers).map(|_| Arc::new(Meters::default())).collect(),
         key: config.rate_limit_key,
         body_max_bytes: config.http.body_max_bytes,

@@ -227,6 +227,13 @@ pub(super) const TABLE: &[Spec] = &[
         "for what is in flight to end after SIGTERM",
     ),
     Spec::new(
+        "http.subscribers_max",
+        "64",
+        "pages",
+        Number(0, 10_000),
+        "that watch the dashboard at once; 503 beyond",
+    ),
+    Spec::new(
         "http.express",
         "true",
         "",
