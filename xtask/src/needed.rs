@@ -29,11 +29,12 @@ pub(crate) const WRK: Program = Program { name: "wrk", package: "wrk", version: 
 pub(crate) const REDIS: Program =
     Program { name: "redis-server", package: "redis-server", version: "--version" };
 
-const PROGRAMS: [Program; 4] = [
+const PROGRAMS: [Program; 5] = [
     REDIS,
     Program { name: "redis-cli", package: "redis-tools", version: "--version" },
     Program { name: "nginx", package: "nginx-light", version: "-v" },
     Program { name: "strace", package: "strace", version: "-V" },
+    Program { name: "chromium", package: "chromium", version: "--version" },
 ];
 
 /// Where Debian keeps servers; not in everybody's PATH.

@@ -1,6 +1,6 @@
 //! The contract, checked from outside: every test starts the real program on port 0 and talks to it as a client does.
 //!
-//! * One module per door; `server`, `client`, `catalogues`, `database`, `redis`, `nginx`, `fleet` and `ledger` are what
+//! * One module per door; `server`, `client`, `browser`, `catalogues`, `database`, `redis`, `nginx`, `fleet` and `ledger` are what
 //!   they share.
 //! * A test waits for a condition, never for a time; [`server::eventually`] is the only place that waits.
 //! * What a test measures by the clock it measures alone: see [`server::Quiet`].
@@ -10,13 +10,16 @@
 mod auction;
 mod bid;
 mod bid_json;
+mod browser;
 mod catalogue;
 mod catalogues;
 mod chaos;
 mod client;
 mod clock;
+mod dashboard;
 mod database;
 mod docs;
+mod explain;
 mod fleet;
 mod http_bounds;
 mod http_framing;
@@ -38,3 +41,4 @@ mod settings;
 mod shared_limit;
 mod shared_stat;
 mod stat;
+mod watching;

@@ -38,18 +38,19 @@ function list(id, rows) {
 function tiles({ now, series, sums }) {
   const most = (values) => Math.max(0, ...values);
   text("auctions", format.whole(now.auctions_per_s));
-  text("auctions-beside", `${format.whole(sums.requests)} ever`);
+  text("auctions-beside", `${format.whole(sums.requests)} in all`);
   area(byId("auctions-chart"), series.auctions_per_s, {
     label: `Auctions a second in the last two minutes: now ${format.whole(now.auctions_per_s)}, `
       + `at most ${format.whole(most(series.auctions_per_s))}`,
   });
   text("latency", format.us(now.p50_us));
-  text("latency-beside", `p90 ${format.us(now.p90_us)} · p99 ${format.us(now.p99_us)}`);
+  text("latency-p90", `p90 ${format.us(now.p90_us)}`);
+  text("latency-p99", `p99 ${format.us(now.p99_us)}`);
   band(byId("latency-chart"), { low: series.p50_us, middle: series.p90_us, high: series.p99_us }, {
     label: `Latency in the last two minutes, p50 to p99: now ${format.us(now.p50_us)} to ${format.us(now.p99_us)}`,
   });
   text("fill", format.part(now.fill, now.fill === null ? 0 : 1));
-  text("fill-beside", `${format.part(sums.sold, sums.requests)} ever`);
+  text("fill-beside", `${format.part(sums.sold, sums.requests)} in all`);
   area(byId("fill-chart"), series.fill, {
     top: 1, label: `Fill in the last two minutes: now ${format.part(now.fill, now.fill === null ? 0 : 1)}`,
   });

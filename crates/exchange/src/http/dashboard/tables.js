@@ -40,7 +40,7 @@ export function el(tag, properties = {}, ...children) {
 function share(n, of) {
   const bar = el("span", { className: "share", ariaHidden: "true" });
   bar.style.setProperty("--part", of ? n / of : 0);
-  return el("span", { className: "shared" }, bar, format.part(n, of));
+  return el("span", { className: "shared" }, bar, el("span", {}, format.part(n, of)));
 }
 
 /** Latencies by the places that any row shown has; all rows share one scale. */
@@ -99,6 +99,10 @@ const COLUMNS = {
 const names = new Intl.DisplayNames("en", { type: "region" });
 const country = (code) => el("span", {}, el("b", {}, code), " ", el("small", {}, names.of(code) ?? ""));
 
+/** How many rows are shown at first: on a phone each is a card. */
+const FEW = matchMedia("(max-width: 60rem)").matches ? 5 : 20;
+const MANY = 200;
+
 /** One table of the page. */
 export class Table {
   #of;
@@ -112,7 +116,7 @@ export class Table {
   constructor(of, usual = null) {
     this.#of = of;
     this.#usual = usual;
-    this.#view = { sort: usual, filter: "", limit: 20 };
+    this.#view = { sort: usual, filter: "", limit: FEW };
     const title = document.getElementById(`${of}-title`).textContent;
     const head = COLUMNS[of].map(([sort, heading], i) => this.#heading(sort, heading, i));
     const table = el("table", {}, el("caption", { className: "unseen" }, title),
@@ -132,7 +136,7 @@ export class Table {
   }
 
   #isUsual() {
-    return this.#view.sort === this.#usual && this.#view.filter === "" && this.#view.limit === 20;
+    return this.#view.sort === this.#usual && this.#view.filter === "" && this.#view.limit === FEW;
   }
 
   #heading(sort, heading, i) {
@@ -159,7 +163,7 @@ export class Table {
     list.value = this.#usual;
     list.addEventListener("change", () => this.#change({ sort: list.value }));
     const more = el("button", { type: "button", className: "more", textContent: "Show more", hidden: true });
-    more.addEventListener("click", () => this.#change({ limit: 200 }));
+    more.addEventListener("click", () => this.#change({ limit: MANY }));
     return [list, filter, more];
   }
 
@@ -194,7 +198,8 @@ export class Table {
     }
   }
 
-  #show({ total, matched, rows }) {
+  #show({ total, matched, rows: all }) {
+    const rows = all.slice(0, this.#view.limit);
     const context = { ...this.#context, rows };
     const columns = COLUMNS[this.#of];
     const cell = (row) => ([, heading, show], i) => {
@@ -209,11 +214,14 @@ export class Table {
       line.setAttribute("role", "row");
       return line;
     }));
-    const of = matched === total ? format.whole(total) : `${format.whole(matched)} matching, of ${format.whole(total)}`;
+    if (this.#usual) this.#count(rows.length, matched, total);
+  }
+
+  #count(shown, matched, total) {
+    const of = matched === total ? format.whole(total) : `${format.whole(matched)} that match, of ${format.whole(total)}`;
+    const text = shown === total ? format.whole(total) : `${format.whole(shown)} of ${of}`;
     const count = document.getElementById(`${this.#of}-count`);
-    const text = rows.length === total ? `${format.whole(total)}` : `${format.whole(rows.length)} of ${of}`;
     if (count.textContent !== text) count.textContent = text;
-    const more = document.querySelector(`#${this.#of}-tools .more`);
-    if (more) more.hidden = rows.length >= matched || this.#view.limit === 200;
+    document.querySelector(`#${this.#of}-tools .more`).hidden = shown >= matched || this.#view.limit === MANY;
   }
 }
