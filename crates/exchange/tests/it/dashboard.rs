@@ -18,7 +18,7 @@ fn open(server: &Server) -> Page {
 /// Six supplies, thirty bidders of two countries, in which every kind of answer comes up.
 fn market() -> Value {
     let simulation = |i: usize| {
-        json!({"no_bid_probability": 0.1 + 0.02 * (i % 10) as f64, "price": {"uniform": [0.05, 0.6]},
+        json!({"no_bid_probability": (10 + 2 * (i % 10)) as f64 / 100.0, "price": {"uniform": [0.05, 0.6]},
             "latency_ms": {"lognormal": {"median": 30 + 7 * (i % 20), "sigma": 0.6}}})
     };
     let country = |i: usize| if i.is_multiple_of(3) { "GB" } else { "US" };
