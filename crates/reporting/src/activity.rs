@@ -3,7 +3,7 @@
 //!
 //! * Writers: each core its own, with one store a counter and no lock.
 //! * Readers: any, at any time; numbers that belong together may be an auction apart.
-//! * Growth: a table of countries, and 29 counters for each bidder that was ever asked.
+//! * Growth: a table of countries, and 55 counters for each bidder that was ever asked.
 
 use crate::Counter;
 use auction::{Answer, Country, Cpm, Fate, Id, Record, Supply};
@@ -32,7 +32,7 @@ impl Sales {
 }
 
 /// How one bidder has answered.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallTotals {
     /// Answers by their latency; [`latency_bound_ms`] says which.
     pub latencies: [u64; LATENCIES],
@@ -40,6 +40,12 @@ pub struct CallTotals {
     pub bids: u64,
     /// Bids that won.
     pub wins: u64,
+}
+
+impl Default for CallTotals {
+    fn default() -> Self {
+        Self { latencies: [0; LATENCIES], bids: 0, wins: 0 }
+    }
 }
 
 impl CallTotals {
@@ -55,21 +61,24 @@ impl CallTotals {
     }
 }
 
-/// Latencies are counted in two steps to each power of two of a millisecond: under 1 ms, 1.5, 2, 3, 4, 6, … and what
-/// took 6,144 ms or longer.
-pub const LATENCIES: usize = 27;
+/// Latencies are counted in four steps to each power of two of a millisecond: under 1 ms, 1.25, 1.5, 1.75, 2, 2.5, …
+/// and what took 7,168 ms or longer.
+pub const LATENCIES: usize = 53;
 
 /// The latency in milliseconds that those counted at `place` stay under; None for the last place.
 pub fn latency_bound_ms(place: usize) -> Option<f64> {
-    let (octave, step) = (place / 2, place % 2);
-    (place + 1 < LATENCIES).then(|| (1u64 << octave) as f64 * if step == 0 { 1.0 } else { 1.5 })
+    let (octave, step) = (place / 4, place % 4);
+    (place + 1 < LATENCIES).then(|| (1u64 << octave) as f64 * (1.0 + step as f64 / 4.0))
 }
 
 fn place(latency_ns: u64) -> usize {
-    let halves = latency_ns / 500_000;
-    match halves.checked_ilog2() {
-        None | Some(0) => 0,
-        Some(octave) => (2 * octave as usize - 1 + (halves >> (octave - 1) & 1) as usize).min(LATENCIES - 1),
+    let quarters = latency_ns / 250_000;
+    match quarters.checked_ilog2() {
+        Some(octave @ 2..) => {
+            let (octave, step) = (octave as usize - 2, quarters >> (octave - 2) & 3);
+            (1 + 4 * octave + step as usize).min(LATENCIES - 1)
+        }
+        _ => 0,
     }
 }
 
@@ -91,11 +100,17 @@ impl SalesCounts {
 }
 
 /// The counts of one bidder on one core, whatever the supply.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Calls {
     latencies: [Counter; LATENCIES],
     bids: Counter,
     wins: Counter,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { latencies: [const { Counter::ZERO }; LATENCIES], bids: Counter::ZERO, wins: Counter::ZERO }
+    }
 }
 
 impl Calls {
@@ -190,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_latency_is_counted_at_the_first_place_whose_bound_it_stays_under() {
-        for ns in (0..14).flat_map(|octave| [0, 1, 249_999, 250_000, 999_999].map(|ns| (500_000 << octave) + ns)) {
+        for ns in (0..17).flat_map(|octave| [0, 1, 2, 3].map(|step| (4 + step) * (62_500 << octave))).flat_map(|ns| [ns - 1, ns]) {
             let under = |place: &usize| latency_bound_ms(*place).is_none_or(|bound| (ns as f64) < bound * 1e6);
             assert_eq!(Some(place(ns)), (0..LATENCIES).find(under), "{ns} ns");
         }

@@ -22,6 +22,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// Nothing counted yet.
+    #[expect(clippy::declare_interior_mutable_const, reason = "to begin with, not to share")]
+    pub const ZERO: Self = Self(AtomicU64::new(0));
+
     /// Adds `n`. Only the counter's own thread may call it.
     pub fn add(&self, n: u64) {
         self.set(self.0.load(Ordering::Relaxed).wrapping_add(n));

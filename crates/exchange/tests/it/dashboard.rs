@@ -91,6 +91,11 @@ fn it_follows_the_load_and_then_says_what_stat_says() {
         eventually("the page goes on by itself", || page.text("#auctions-beside") != before);
         page.until("document.querySelectorAll('#auctions-chart .line').length > 0");
         page.until("document.querySelectorAll('#bidders-table .bars rect').length > 20");
+        let chart = page.eval("(() => { const at = document.querySelector('#auctions-chart').getBoundingClientRect();
+            return { x: at.right - 2, y: at.top + 9 } })()");
+        page.call("Input.dispatchMouseEvent", json!({"type": "mouseMoved", "x": chart["x"], "y": chart["y"]}));
+        page.until("/ago|now/.test(document.querySelector('#auctions-beside').innerText)");
+        page.call("Input.dispatchMouseEvent", json!({"type": "mouseMoved", "x": 1, "y": 1}));
     });
     let stat = server.json("/stat");
     let requests: u64 = stat.as_object().unwrap().values().map(|s| s["total_reqs"].as_u64().unwrap()).sum();
@@ -98,7 +103,7 @@ fn it_follows_the_load_and_then_says_what_stat_says() {
     page.until(&format!("{all} === '{requests}'"));
 
     // Until every bidder is on the page.
-    page.eval("document.querySelector('#bidders-tools .more').click()");
+    page.eval("document.querySelector('#bidders-table .more').click()");
     page.until("document.querySelectorAll('#bidders-table tbody tr').length === 30");
     let (bidders, expected) = (shown(&mut page, "bidders"), by_bidder(&stat));
     assert_eq!(bidders.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
@@ -249,6 +254,9 @@ fn everything_has_a_name_a_place_and_contrast() {
     page.eval("document.querySelector('#auction-form .primary').click()");
     page.until("!document.querySelector('#auction-steps').hidden");
     page.eval("Promise.all(document.getAnimations().map((animation) => animation.finished)).then(() => 0)");
+    page.eval("document.querySelector('h1').style.color = '#888'");
+    assert!(page.eval(PALE).to_string().contains("H1"), "what is pale is found");
+    page.eval("document.querySelector('h1').style.color = ''");
     for (width, scheme) in [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark"), (320, "dark")] {
         page.resize(width, 844);
         page.prefer(scheme);

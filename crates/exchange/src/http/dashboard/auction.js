@@ -105,7 +105,9 @@ function clearingStep(auction) {
     paragraph(el("span", { className: "price" }, price(paid)), ` ${because[from] ?? from}.`));
 }
 
-function told({ rate_limit: limit, auction, answer }) {
+/** `text` is the same as it came: a price that was parsed is not written as it was. */
+function told({ rate_limit: limit, auction, answer }, text) {
+  const answered = text.slice(text.lastIndexOf('"body":') + '"body":'.length, -2);
   return [
     step("Request", paragraph(strong(auction.supply), ` in ${auction.country}, for ${auction.ip} (cut, as it is recorded), `
       + `with ${auction.tmax_ms} ms to answer.`)),
@@ -115,7 +117,7 @@ function told({ rate_limit: limit, auction, answer }) {
     clearingStep(auction),
     step("Recorded and answered",
       paragraph("In the journal and in the counters before the answer left:"),
-      el("pre", {}, el("code", {}, `${answer.status} ${JSON.stringify(answer.body)}`)),
+      el("pre", {}, el("code", {}, `${answer.status} ${answered}`)),
       paragraph(el("code", {}, `bourse journal cat --auction ${auction.auction}`))),
   ];
 }
@@ -136,8 +138,9 @@ async function hold() {
   const answer = await fetch("/auctions", {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request),
   });
-  const body = await answer.json();
-  steps.replaceChildren(...(answer.ok ? told(body) : refused(body, request)));
+  const text = await answer.text();
+  const body = JSON.parse(text);
+  steps.replaceChildren(...(answer.ok ? told(body, text) : refused(body, request)));
   steps.hidden = false;
   if (!answer.ok) return `Refused: ${body.detail}`;
   const { outcome, winner, price: paid } = body.auction;

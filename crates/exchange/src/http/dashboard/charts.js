@@ -1,6 +1,8 @@
 // Charts: small SVGs by hand. Each has a sentence for who does not see it.
 
 const NS = "http://www.w3.org/2000/svg";
+/** Seconds from one edge to the other. */
+export const SECONDS = 120;
 const WIDTH = 240;
 const HEIGHT = 56;
 
@@ -13,9 +15,9 @@ export function svg(tag, attributes = {}, ...children) {
 }
 
 /** Runs of neighbouring values, each as [x, y]; where there is none the line is broken. */
-function runs(values, slots, y) {
-  const step = WIDTH / Math.max(slots - 1, 1);
-  const first = slots - values.length;
+function runs(values, y) {
+  const step = WIDTH / (SECONDS - 1);
+  const first = SECONDS - values.length;
   const found = [];
   let run = null;
   values.forEach((value, i) => {
@@ -29,22 +31,22 @@ function runs(values, slots, y) {
 const line = (run) => run.map(([x, y], i) => `${i ? "L" : "M"}${x} ${y}`).join("");
 
 /** A line over its area, over the last two minutes; `top` is the scale's upper end, if it is known. */
-export function area(node, values, { slots = 120, top, label }) {
+export function area(node, values, { top, label, ago }) {
   const most = top ?? Math.max(...values.filter((value) => value !== null), 0);
   const y = (value) => HEIGHT - 2 - (most > 0 ? value / most : 0) * (HEIGHT - 6);
-  draw(node, label, runs(values, slots, y).flatMap((run) => {
+  draw(node, label, ago, runs(values, y).flatMap((run) => {
     const filled = `${line(run)}L${run.at(-1)[0]} ${HEIGHT}L${run[0][0]} ${HEIGHT}Z`;
     return [svg("path", { class: "area", d: filled }), svg("path", { class: "line", d: line(run) })];
   }));
 }
 
 /** A band from low to high with a line in it, on a logarithmic scale. */
-export function band(node, { low, middle, high }, { slots = 120, label }) {
+export function band(node, { low, middle, high }, { label, ago }) {
   const all = [...low, ...high].filter((value) => value > 0);
   const [least, most] = [Math.log(Math.min(...all) / 1.5), Math.log(Math.max(...all) * 1.2)];
   const y = (value) => HEIGHT - 2 - (Math.log(Math.max(value, 0.01)) - least) / (most - least) * (HEIGHT - 6);
-  const [lows, middles, highs] = [low, middle, high].map((values) => runs(values, slots, y));
-  draw(node, label, all.length === 0 ? [] : lows.flatMap((run, i) => [
+  const [lows, middles, highs] = [low, middle, high].map((values) => runs(values, y));
+  draw(node, label, ago, all.length === 0 ? [] : lows.flatMap((run, i) => [
     svg("path", { class: "area", d: `${line(run)}L${highs[i].toReversed().map((point) => point.join(" ")).join("L")}Z` }),
     svg("path", { class: "line faint", d: line(middles[i]) }),
     svg("path", { class: "line faint", d: line(highs[i]) }),
@@ -52,11 +54,22 @@ export function band(node, { low, middle, high }, { slots = 120, label }) {
   ]));
 }
 
-function draw(node, label, shapes) {
+function draw(node, label, ago, shapes) {
   node.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   node.setAttribute("preserveAspectRatio", "none");
   node.setAttribute("aria-label", label);
-  node.replaceChildren(svg("path", { class: "axis", d: `M0 ${HEIGHT - 1}H${WIDTH}` }), ...shapes);
+  const at = ago === undefined ? [] : [`M${WIDTH * (1 - ago / (SECONDS - 1))} 0V${HEIGHT}`];
+  const lines = [`M0 ${HEIGHT - 1}H${WIDTH}`, ...at];
+  node.replaceChildren(...lines.map((d) => svg("path", { class: "axis", d })), ...shapes);
+}
+
+/** Calls `point` with how many seconds ago it is under the pointer, and with nothing when it leaves. */
+export function onPoint(node, point) {
+  node.addEventListener("pointermove", (event) => {
+    const { left, width } = node.getBoundingClientRect();
+    point(Math.round((1 - (event.clientX - left) / width) * (SECONDS - 1)));
+  });
+  node.addEventListener("pointerleave", () => point());
 }
 
 /** Bars of equal width side by side. */

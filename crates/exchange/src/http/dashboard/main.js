@@ -1,6 +1,6 @@
 // The dashboard: hears one event a second and shows it. Says so when it hears none.
 
-import { area, band } from "./charts.js";
+import { area, band, onPoint } from "./charts.js";
 import { Table, el, format } from "./tables.js";
 import { known } from "./auction.js";
 
@@ -35,30 +35,37 @@ function list(id, rows) {
     el("div", { className: worry ? "worry" : "" }, el("dt", {}, name), el("dd", {}, value))));
 }
 
+/** The tile that the pointer is on, how many seconds ago it points to, and the moment that is shown. */
+let pointed = {};
+let last = null;
+
+/** What a tile says beside its figure: `usual`, or what `at` says of the second under the pointer. */
+function beside(tile, usual, at) {
+  const { length } = last.series.auctions_per_s;
+  const ago = pointed.tile === tile && pointed.ago < length ? pointed.ago : undefined;
+  text(`${tile}-beside`, ago === undefined ? usual : `${at(length - 1 - ago)}, ${ago ? `${ago} s ago` : "now"}`);
+  return ago;
+}
+
 function tiles({ now, series, sums }) {
-  const most = (values) => Math.max(0, ...values);
+  const percent = (fill) => format.part(fill, fill === null ? 0 : 1);
+  const charted = (tile, values, say, usual, options) => {
+    const ago = beside(tile, usual, (i) => say(values[i]));
+    const most = options.top ? "" : `, at most ${say(Math.max(0, ...values))}`;
+    const label = `${options.title} in the last two minutes: now ${say(values.at(-1) ?? null)}${most}`;
+    area(byId(`${tile}-chart`), values, { ...options, label, ago });
+  };
   text("auctions", format.whole(now.auctions_per_s));
-  text("auctions-beside", `${format.whole(sums.requests)} in all`);
-  area(byId("auctions-chart"), series.auctions_per_s, {
-    label: `Auctions a second in the last two minutes: now ${format.whole(now.auctions_per_s)}, `
-      + `at most ${format.whole(most(series.auctions_per_s))}`,
-  });
-  text("latency", format.us(now.p50_us));
-  text("latency-p90", `p90 ${format.us(now.p90_us)}`);
-  text("latency-p99", `p99 ${format.us(now.p99_us)}`);
-  band(byId("latency-chart"), { low: series.p50_us, middle: series.p90_us, high: series.p99_us }, {
-    label: `Latency in the last two minutes, p50 to p99: now ${format.us(now.p50_us)} to ${format.us(now.p99_us)}`,
-  });
-  text("fill", format.part(now.fill, now.fill === null ? 0 : 1));
-  text("fill-beside", `${format.part(sums.sold, sums.requests)} in all`);
-  area(byId("fill-chart"), series.fill, {
-    top: 1, label: `Fill in the last two minutes: now ${format.part(now.fill, now.fill === null ? 0 : 1)}`,
-  });
+  charted("auctions", series.auctions_per_s, format.whole, `${format.whole(sums.requests)} in all`, { title: "Auctions a second" });
+  text("fill", percent(now.fill));
+  charted("fill", series.fill, percent, `${format.part(sums.sold, sums.requests)} in all`, { title: "Fill", top: 1 });
   text("revenue", format.money(sums.revenue));
-  text("revenue-beside", `${format.money(now.revenue_per_s)} a second`);
-  area(byId("revenue-chart"), series.revenue_per_s, {
-    label: `Revenue a second in the last two minutes: now ${format.money(now.revenue_per_s)}, `
-      + `at most ${format.money(most(series.revenue_per_s))}`,
+  charted("revenue", series.revenue_per_s, format.money, `${format.money(now.revenue_per_s)} a second`, { title: "Revenue a second" });
+  text("latency", format.us(now.p50_us));
+  const ago = beside("latency", `p90 ${format.us(now.p90_us)}\np99 ${format.us(now.p99_us)}`,
+    (i) => `${format.us(series.p50_us[i])} to ${format.us(series.p99_us[i])}\np50 to p99`);
+  band(byId("latency-chart"), { low: series.p50_us, middle: series.p90_us, high: series.p99_us }, {
+    ago, label: `Latency in the last two minutes, p50 to p99: now ${format.us(now.p50_us)} to ${format.us(now.p99_us)}`,
   });
 }
 
@@ -107,6 +114,7 @@ function show(moment) {
   const { health, sums } = moment;
   status(health.status === "ok" ? "ok" : "worry", health.status === "ok" ? "live" : health.status.replaceAll("_", " "));
   text("meta", `${health.version} · up for ${format.time(health.uptime_s)}`);
+  last = moment;
   tiles(moment);
   states(moment);
   instances(moment.instances);
@@ -129,6 +137,13 @@ function listen() {
     text("notice", "The exchange refuses another page that watches, or is away. Trying again.");
     byId("notice").hidden = false;
     setTimeout(listen, RETRY_MS);
+  });
+}
+
+for (const tile of ["auctions", "latency", "fill", "revenue"]) {
+  onPoint(byId(`${tile}-chart`), (ago) => {
+    pointed = ago === undefined ? {} : { tile, ago };
+    if (last) tiles(last);
   });
 }
 

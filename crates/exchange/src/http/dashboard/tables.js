@@ -111,6 +111,7 @@ export class Table {
   #context = { sums: {}, bounds: [] };
   #body = el("tbody");
   #headings = [];
+  #more = el("button", { type: "button", className: "more", textContent: "Show more", hidden: true });
   #asking = false;
 
   constructor(of, usual = null) {
@@ -124,7 +125,11 @@ export class Table {
     // On a phone rows are laid out as cards, and what is no table to CSS must say that it is one.
     table.setAttribute("role", "table");
     document.getElementById(`${of}-table`).append(table);
-    if (usual) document.getElementById(`${of}-tools`).append(...this.#tools());
+    if (usual) {
+      document.getElementById(`${of}-tools`).append(...this.#tools());
+      this.#more.addEventListener("click", () => this.#change({ limit: MANY }));
+      document.getElementById(`${of}-table`).append(this.#more);
+    }
     this.#mark();
   }
 
@@ -162,9 +167,7 @@ export class Table {
     const list = el("select", { className: "sorts", ariaLabel: `Sort ${of}` }, ...options);
     list.value = this.#usual;
     list.addEventListener("change", () => this.#change({ sort: list.value }));
-    const more = el("button", { type: "button", className: "more", textContent: "Show more", hidden: true });
-    more.addEventListener("click", () => this.#change({ limit: MANY }));
-    return [list, filter, more];
+    return [list, filter];
   }
 
   #change(change) {
@@ -222,6 +225,6 @@ export class Table {
     const text = shown === total ? format.whole(total) : `${format.whole(shown)} of ${of}`;
     const count = document.getElementById(`${this.#of}-count`);
     if (count.textContent !== text) count.textContent = text;
-    document.querySelector(`#${this.#of}-tools .more`).hidden = shown >= matched || this.#view.limit === MANY;
+    this.#more.hidden = shown >= matched || this.#view.limit === MANY;
   }
 }
