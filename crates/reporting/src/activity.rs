@@ -145,7 +145,8 @@ impl Activity {
     /// Where the calls of a supply's bidders are counted, by slot; for a supply met for the first time.
     pub(crate) fn calls(&self, supply: &Supply) -> Box<[Arc<Calls>]> {
         let mut bidders = self.lock();
-        let calls = supply.bidders().iter().map(|bidder| Arc::clone(bidders.entry_ref(&bidder.id).or_default()));
+        let calls =
+            supply.bidders().iter().map(|bidder| Arc::clone(bidders.entry_ref(&bidder.id).or_default()));
         calls.collect()
     }
 
@@ -205,8 +206,12 @@ mod tests {
 
     #[test]
     fn a_latency_is_counted_at_the_first_place_whose_bound_it_stays_under() {
-        for ns in (0..17).flat_map(|octave| [0, 1, 2, 3].map(|step| (4 + step) * (62_500 << octave))).flat_map(|ns| [ns - 1, ns]) {
-            let under = |place: &usize| latency_bound_ms(*place).is_none_or(|bound| (ns as f64) < bound * 1e6);
+        for ns in (0..17)
+            .flat_map(|octave| [0, 1, 2, 3].map(|step| (4 + step) * (62_500 << octave)))
+            .flat_map(|ns| [ns - 1, ns])
+        {
+            let under =
+                |place: &usize| latency_bound_ms(*place).is_none_or(|bound| (ns as f64) < bound * 1e6);
             assert_eq!(Some(place(ns)), (0..LATENCIES).find(under), "{ns} ns");
         }
         assert_eq!((place(0), place(u64::MAX)), (0, LATENCIES - 1));

@@ -2,9 +2,9 @@
 
 use super::samples::{History, Point, Series};
 use super::tables::{BidderRow, CountryRow, Shown, Sums, SupplyRow, Tables, View, latency_bounds_ms};
+use crate::hold::unix_us;
 use crate::http::pages::Health;
 use crate::http::site::Site;
-use crate::hold::unix_us;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

@@ -59,8 +59,7 @@ pub struct Point {
 impl Point {
     fn between(before: &Sample, last: &Sample, now: &Sample) -> Self {
         let seconds = now.at.duration_since(last.at).as_secs_f64().max(0.001);
-        let (held, sold) =
-            (now.sales.auctions - before.sales.auctions, now.sales.sold - before.sales.sold);
+        let (held, sold) = (now.sales.auctions - before.sales.auctions, now.sales.sold - before.sales.sold);
         let micros = now.sales.revenue.micros() - last.sales.revenue.micros();
         let mut durations = now.durations;
         durations.iter_mut().zip(before.durations).for_each(|(n, before)| *n -= before);

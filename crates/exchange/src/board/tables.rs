@@ -115,7 +115,9 @@ impl Tables {
             let since = (statistics.sales_by_country(), statistics.calls());
             Self::of(read_at, &exchange.report_with(&others), &since.0, &since.1)
         });
-        let made = made.await.unwrap_or_else(|_| Self::of(read_at, &BTreeMap::new(), &BTreeMap::new(), &BTreeMap::new()));
+        let made = made
+            .await
+            .unwrap_or_else(|_| Self::of(read_at, &BTreeMap::new(), &BTreeMap::new(), &BTreeMap::new()));
         Self { is_fresh, ..made }
     }
 
@@ -146,8 +148,9 @@ impl Tables {
         }
         calls.keys().for_each(|id| _ = bidders.entry(id).or_default());
         sums.calls = calls.values().map(CallTotals::calls).sum();
-        let bidders =
-            bidders.into_iter().map(|(id, totals)| BidderRow::of(id, totals, calls.get(id).copied().unwrap_or_default()));
+        let bidders = bidders
+            .into_iter()
+            .map(|(id, totals)| BidderRow::of(id, totals, calls.get(id).copied().unwrap_or_default()));
         let country = |(country, requests): (Country, u64)| {
             let Sales { auctions, sold, revenue } = sales.get(&country).copied().unwrap_or_default();
             CountryRow { id: country.alpha2(), requests, auctions, sold, revenue: Exact(revenue) }
@@ -208,9 +211,7 @@ pub trait Row {
 pub fn sorts(of: &str) -> Option<&'static [&'static str]> {
     Some(match of {
         "supplies" => &["requests", "sold", "fill", "revenue", "price"],
-        "bidders" => {
-            &["wins", "revenue", "price", "no_bids", "timeouts", "calls", "win_rate", "p50", "p99"]
-        }
+        "bidders" => &["wins", "revenue", "price", "no_bids", "timeouts", "calls", "win_rate", "p50", "p99"],
         "countries" => &["requests", "auctions", "fill", "revenue"],
         _ => return None,
     })
@@ -343,9 +344,9 @@ mod tests {
     #[test]
     fn a_row_has_every_number_that_its_table_is_sorted_by() {
         let bidder = BidderRow::of(&Id::new("b").unwrap(), BidderTotals::default(), CallTotals::default());
-        let country =
-            CountryRow { id: "US", requests: 0, auctions: 0, sold: 0, revenue: Exact(Cpm::ZERO) };
-        let rows: [(&str, &dyn Row); 3] = [("supplies", &rows(1)[0]), ("bidders", &bidder), ("countries", &country)];
+        let country = CountryRow { id: "US", requests: 0, auctions: 0, sold: 0, revenue: Exact(Cpm::ZERO) };
+        let rows: [(&str, &dyn Row); 3] =
+            [("supplies", &rows(1)[0]), ("bidders", &bidder), ("countries", &country)];
         for (of, row) in rows {
             for sort in sorts(of).unwrap() {
                 assert!(row.number(sort).is_some(), "{of} by {sort}");
@@ -358,9 +359,13 @@ mod tests {
     #[test]
     fn the_rows_shown_are_the_first_of_those_that_match_and_never_too_many() {
         let all = rows(500);
-        for (sort, filter, limit) in
-            [("requests", "", 20), ("revenue", "supply1", 7), ("id", "9", 1000), ("fill", "none", 5), ("price", "", 0)]
-        {
+        for (sort, filter, limit) in [
+            ("requests", "", 20),
+            ("revenue", "supply1", 7),
+            ("id", "9", 1000),
+            ("fill", "none", 5),
+            ("price", "", 0),
+        ] {
             let view = View { sort: sort.to_owned(), filter: filter.to_owned(), limit };
             let mut expected: Vec<&SupplyRow> =
                 all.iter().filter(|row| row.id().to_lowercase().contains(filter)).collect();

@@ -89,16 +89,17 @@ pub(super) async fn events(State(site): State<Arc<Site>>) -> Response {
         let detail = "enough pages watch; http.subscribers_max is their number";
         return refused(Refusal::new(Code::Overloaded, detail).retry_after_us(5_000_000));
     };
-    let next = stream::unfold((subscription, site.lifecycle.watch()), |(mut subscription, mut drain)| async {
-        let changed = tokio::select! {
-            biased;
-            _ = drain.wait_for(Option::is_some) => None,
-            changed = subscription.events.changed() => changed.ok(),
-        };
-        changed?;
-        let event = subscription.events.borrow_and_update().clone();
-        Some((event, (subscription, drain)))
-    });
+    let next =
+        stream::unfold((subscription, site.lifecycle.watch()), |(mut subscription, mut drain)| async {
+            let changed = tokio::select! {
+                biased;
+                _ = drain.wait_for(Option::is_some) => None,
+                changed = subscription.events.changed() => changed.ok(),
+            };
+            changed?;
+            let event = subscription.events.borrow_and_update().clone();
+            Some((event, (subscription, drain)))
+        });
     let wire = stream::once(ready(Bytes::from_static(RETRY))).chain(next).map(Ok::<_, Infallible>);
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
     (headers, Body::from_stream(wire)).into_response()

@@ -58,19 +58,19 @@ impl Page {
         let (socket, _) = tungstenite::client(devtools.as_str(), stream).expect("a websocket");
         let mut page =
             Self { socket, session: None, calls: 0, wrong: Vec::new(), browser, _profile: profile };
-        let target = page.call("Target.createTarget", json!({"url": "about:blank"}))["targetId"].clone();
-        let attached = page.call("Target.attachToTarget", json!({"targetId": target, "flatten": true}));
+        let target = page.call("Target.createTarget", &json!({"url": "about:blank"}))["targetId"].clone();
+        let attached = page.call("Target.attachToTarget", &json!({"targetId": target, "flatten": true}));
         page.session = attached["sessionId"].as_str().map(str::to_owned);
         for domain in ["Page", "Runtime", "Log", "Accessibility"] {
-            page.call(&format!("{domain}.enable"), json!({}));
+            page.call(&format!("{domain}.enable"), &json!({}));
         }
         page.resize(1440, 900);
-        page.call("Page.navigate", json!({"url": url}));
+        page.call("Page.navigate", &json!({"url": url}));
         page
     }
 
     /// Calls a method and gives its result.
-    pub(crate) fn call(&mut self, method: &str, params: Value) -> Value {
+    pub(crate) fn call(&mut self, method: &str, params: &Value) -> Value {
         self.calls += 1;
         let mut call = json!({"id": self.calls, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -95,7 +95,9 @@ impl Page {
         let params = &said["params"];
         let is_wrong = match said["method"].as_str().unwrap_or_default() {
             "Runtime.exceptionThrown" => true,
-            "Runtime.consoleAPICalled" => ["error", "warning", "assert"].contains(&params["type"].as_str().unwrap()),
+            "Runtime.consoleAPICalled" => {
+                ["error", "warning", "assert"].contains(&params["type"].as_str().unwrap())
+            }
             "Log.entryAdded" => ["error", "warning"].contains(&params["entry"]["level"].as_str().unwrap()),
             _ => false,
         };
@@ -107,7 +109,7 @@ impl Page {
     /// What the expression is, after whatever it waits for.
     pub(crate) fn eval(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
-        let result = self.call("Runtime.evaluate", params);
+        let result = self.call("Runtime.evaluate", &params);
         assert!(result["exceptionDetails"].is_null(), "{expression}: {result}");
         result["result"]["value"].clone()
     }
@@ -135,35 +137,35 @@ impl Page {
             let text = if kind == "keyDown" { text } else { "" };
             json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text})
         };
-        self.call("Input.dispatchKeyEvent", event("keyDown"));
-        self.call("Input.dispatchKeyEvent", event("keyUp"));
+        self.call("Input.dispatchKeyEvent", &event("keyDown"));
+        self.call("Input.dispatchKeyEvent", &event("keyUp"));
     }
 
     /// Types into what has the focus, in place of what was there.
     pub(crate) fn write(&mut self, text: &str) {
         self.eval("document.activeElement.select()");
-        self.call("Input.insertText", json!({"text": text}));
+        self.call("Input.insertText", &json!({"text": text}));
     }
 
     pub(crate) fn resize(&mut self, width: u32, height: u32) {
         let is_phone = width < 600;
         let scale = if is_phone { 2 } else { 1 };
         let size = json!({"width": width, "height": height, "deviceScaleFactor": scale, "mobile": is_phone});
-        self.call("Emulation.setDeviceMetricsOverride", size);
+        self.call("Emulation.setDeviceMetricsOverride", &size);
     }
 
     /// `light` or `dark`.
     pub(crate) fn prefer(&mut self, scheme: &str) {
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
-        self.call("Emulation.setEmulatedMedia", json!({"features": features}));
+        self.call("Emulation.setEmulatedMedia", &json!({"features": features}));
     }
 
     /// Keeps a picture of the page, all of it, under `target/screenshots`.
     pub(crate) fn keep(&mut self, name: &str) {
-        let size = self.call("Page.getLayoutMetrics", json!({}))["cssContentSize"].clone();
+        let size = self.call("Page.getLayoutMetrics", &json!({}))["cssContentSize"].clone();
         let clip = json!({"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1});
         let shot = json!({"format": "png", "captureBeyondViewport": true, "clip": clip});
-        let picture = self.call("Page.captureScreenshot", shot);
+        let picture = self.call("Page.captureScreenshot", &shot);
         let bytes = data_encoding::BASE64.decode(picture["data"].as_str().unwrap().as_bytes()).unwrap();
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("screenshots");
         std::fs::create_dir_all(&dir).unwrap();
@@ -172,7 +174,7 @@ impl Page {
 
     /// Every node that assistive technology is told of: its role and its name.
     pub(crate) fn accessible(&mut self) -> Vec<(String, String)> {
-        let tree = self.call("Accessibility.getFullAXTree", json!({}));
+        let tree = self.call("Accessibility.getFullAXTree", &json!({}));
         let nodes = tree["nodes"].as_array().unwrap().iter().filter(|node| node["ignored"] == false);
         let text = |value: &Value| value["value"].as_str().unwrap_or_default().to_owned();
         nodes.map(|node| (text(&node["role"]), text(&node["name"]))).collect()

@@ -91,11 +91,16 @@ fn it_follows_the_load_and_then_says_what_stat_says() {
         eventually("the page goes on by itself", || page.text("#auctions-beside") != before);
         page.until("document.querySelectorAll('#auctions-chart .line').length > 0");
         page.until("document.querySelectorAll('#bidders-table .bars rect').length > 20");
-        let chart = page.eval("(() => { const at = document.querySelector('#auctions-chart').getBoundingClientRect();
-            return { x: at.right - 2, y: at.top + 9 } })()");
-        page.call("Input.dispatchMouseEvent", json!({"type": "mouseMoved", "x": chart["x"], "y": chart["y"]}));
+        let chart = page.eval(
+            "(() => { const at = document.querySelector('#auctions-chart').getBoundingClientRect();
+            return { x: at.right - 2, y: at.top + 9 } })()",
+        );
+        page.call(
+            "Input.dispatchMouseEvent",
+            &json!({"type": "mouseMoved", "x": chart["x"], "y": chart["y"]}),
+        );
         page.until("/ago|now/.test(document.querySelector('#auctions-beside').innerText)");
-        page.call("Input.dispatchMouseEvent", json!({"type": "mouseMoved", "x": 1, "y": 1}));
+        page.call("Input.dispatchMouseEvent", &json!({"type": "mouseMoved", "x": 1, "y": 1}));
     });
     let stat = server.json("/stat");
     let requests: u64 = stat.as_object().unwrap().values().map(|s| s["total_reqs"].as_u64().unwrap()).sum();
@@ -110,12 +115,12 @@ fn it_follows_the_load_and_then_says_what_stat_says() {
     for (id, [wins, revenue, no_bids, timeouts]) in expected {
         let cells = &bidders[&id];
         for (heading, value) in [("Wins", wins), ("No-bids", no_bids), ("Timeouts", timeouts)] {
-            assert_eq!(number(&cells[heading]), value, "{heading} of {id}: {cells:?}");
+            assert_eq!(number(&cells[heading]) as u64, value as u64, "{heading} of {id}: {cells:?}");
         }
         assert!((number(&cells["Revenue"]) - revenue).abs() < 0.006, "{id} {revenue}: {cells:?}");
     }
     for (id, cells) in shown(&mut page, "supplies") {
-        assert_eq!(number(&cells["Requests"]), stat[&id]["total_reqs"].as_f64().unwrap(), "{id}");
+        assert_eq!(number(&cells["Requests"]) as u64, stat[&id]["total_reqs"], "{id}");
     }
     assert_eq!(shown(&mut page, "countries").len(), 2);
     page.is_content();
@@ -138,7 +143,8 @@ fn an_auction_is_held_by_keyboard_alone_and_told_as_it_is_recorded() {
     let home = Home::empty().set("BOURSE_RATE_LIMIT_REQUESTS", "2").set("BOURSE_RATE_LIMIT_WINDOW_S", "600");
     let server = home.with(&market()).serve();
     let mut page = open(&server);
-    let mut fields = [("supply_id", "supply0"), ("country", "us"), ("ip", "203.0.113.77"), ("tmax", "250")].into_iter();
+    let mut fields =
+        [("supply_id", "supply0"), ("country", "us"), ("ip", "203.0.113.77"), ("tmax", "250")].into_iter();
     let mut next = fields.next();
     for _ in 0..60 {
         page.press("Tab");
@@ -266,15 +272,31 @@ fn everything_has_a_name_a_place_and_contrast() {
         assert_eq!(page.eval(wide), true, "{width} wide, and it scrolls sideways");
         let nodes = page.accessible();
         let count = |wanted: &str| nodes.iter().filter(|(role, _)| role == wanted).count();
-        for (role, least) in [("banner", 1), ("navigation", 1), ("main", 1), ("heading", 10), ("table", 5), ("status", 2)] {
+        for (role, least) in
+            [("banner", 1), ("navigation", 1), ("main", 1), ("heading", 10), ("table", 5), ("status", 2)]
+        {
             assert!(count(role) >= least, "{} of {role} at {width}", count(role));
         }
         assert!(count("columnheader") > 20 || width < 1000, "headers at {width}");
         assert!(count("rowheader") > 10 && count("cell") > 50, "cells at {width}");
-        let named = ["link", "button", "textbox", "searchbox", "combobox", "spinbutton", "table", "image", "region", "list"];
+        let named = [
+            "link",
+            "button",
+            "textbox",
+            "searchbox",
+            "combobox",
+            "spinbutton",
+            "table",
+            "image",
+            "region",
+            "list",
+        ];
         for (role, name) in &nodes {
             let is_step = role == "list" && name.is_empty();
-            assert!(!named.contains(&role.as_str()) || !name.is_empty() || is_step, "a {role} without a name at {width}");
+            assert!(
+                !named.contains(&role.as_str()) || !name.is_empty() || is_step,
+                "a {role} without a name at {width}"
+            );
         }
     }
     page.is_content();

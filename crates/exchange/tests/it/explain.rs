@@ -69,7 +69,9 @@ fn what_a_bid_is_refused_for_is_refused_here() {
         explain(&server, &body).is_refusal(status, code);
         server.bid(&body).is_refusal(status, code);
     }
-    server.request("POST", "/auctions", &[("content-type", "text/plain")], b"{}").is_refusal(415, "unsupported_media_type");
+    server
+        .request("POST", "/auctions", &[("content-type", "text/plain")], b"{}")
+        .is_refusal(415, "unsupported_media_type");
     let refused = server.get("/auctions");
     refused.is_refusal(405, "method_not_allowed");
     assert_eq!(refused.header("allow"), Some("POST"));

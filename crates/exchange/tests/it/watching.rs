@@ -62,7 +62,8 @@ fn row<'a>(shown: &'a Value, id: &str) -> &'a Value {
 
 #[test]
 fn an_event_says_what_stat_says_and_how_each_bidder_answered() {
-    let silent = json!({"country": "US", "simulation": {"no_bid_probability": 1, "latency_ms": {"constant": 2}}});
+    let silent =
+        json!({"country": "US", "simulation": {"no_bid_probability": 1, "latency_ms": {"constant": 2}}});
     let catalogue = json!({"supplies": {"s": ["high", "low", "silent", "late"], "t": ["low"]},
         "bidders": {"high": constant(5, 0.8), "low": constant(40, 0.3), "silent": silent, "late": constant(9000, 1.0)}});
     let server = Home::empty().with(&catalogue).serve_with(&["--workers", "2"]);
@@ -73,11 +74,16 @@ fn an_event_says_what_stat_says_and_how_each_bidder_answered() {
     }
     let event = watcher.until("all auctions are in an event", |event| event["sums"]["requests"] == 30);
     assert_eq!(event["sums"], json!({"requests": 30, "sold": 30, "revenue": 19.0, "calls": 90}));
-    assert_eq!(*row(&event["supplies"], "s"), json!({"id": "s", "requests": 20, "sold": 20, "revenue": 16.0}));
+    assert_eq!(
+        *row(&event["supplies"], "s"),
+        json!({"id": "s", "requests": 20, "sold": 20, "revenue": 16.0})
+    );
     let us = json!({"id": "US", "requests": 30, "auctions": 30, "sold": 30, "revenue": 19.0});
     assert_eq!(event["countries"], json!({"total": 1, "matched": 1, "rows": [us]}));
     let stat = server.json("/stat");
-    for (id, bids, won, ms) in [("high", 20, 20, 5.0), ("low", 30, 10, 40.0), ("silent", 0, 0, 2.0), ("late", 0, 0, 9000.0)] {
+    for (id, bids, won, ms) in
+        [("high", 20, 20, 5.0), ("low", 30, 10, 40.0), ("silent", 0, 0, 2.0), ("late", 0, 0, 9000.0)]
+    {
         let bidder = row(&event["bidders"], id);
         let counted = |of: &str| -> u64 {
             let supplies = stat.as_object().unwrap().values();
@@ -87,7 +93,10 @@ fn an_event_says_what_stat_says_and_how_each_bidder_answered() {
             assert_eq!(bidder[of], counted(of), "{of} of {bidder}");
         }
         let calls: u64 = bidder["latencies"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
-        assert_eq!((&bidder["calls"], calls), (&json!(if id == "low" { 30 } else { 20 }), bidder["calls"].as_u64().unwrap()));
+        assert_eq!(
+            (&bidder["calls"], calls),
+            (&json!(if id == "low" { 30 } else { 20 }), bidder["calls"].as_u64().unwrap())
+        );
         assert_eq!((&bidder["calls_bid"], &bidder["calls_won"]), (&json!(bids), &json!(won)), "{bidder}");
         let p50 = bidder["p50_ms"].as_f64().unwrap();
         assert!(p50 > ms / 1.5 && p50 < ms * 1.5, "{ms} ms: {bidder}");
@@ -104,7 +113,10 @@ fn counts_go_on_over_a_restart_and_calls_begin_anew() {
     let server = server.killed().serve();
     let event = watch(&server).next().unwrap();
     assert_eq!((&event["sums"]["requests"], &event["sums"]["calls"]), (&json!(5), &json!(0)));
-    assert_eq!((&row(&event["bidders"], "b")["wins"], &row(&event["bidders"], "b")["calls"]), (&json!(5), &json!(0)));
+    assert_eq!(
+        (&row(&event["bidders"], "b")["wins"], &row(&event["bidders"], "b")["calls"]),
+        (&json!(5), &json!(0))
+    );
 }
 
 #[test]
@@ -142,13 +154,17 @@ fn a_drain_ends_what_is_watched() {
 fn of_a_large_catalogue_the_first_rows_are_shown_and_the_others_can_be_found() {
     let ids: Vec<String> = (0..600).map(|i| format!("Supply-{i:03}")).collect();
     let supplies: Map<String, Value> = ids.iter().map(|id| (id.clone(), json!(["b"]))).collect();
-    let server = Home::empty().with(&json!({"supplies": supplies, "bidders": {"b": constant(1, 0.5)}})).serve();
+    let server =
+        Home::empty().with(&json!({"supplies": supplies, "bidders": {"b": constant(1, 0.5)}})).serve();
     let mut connection = server.connect();
     for (i, id) in ids.iter().enumerate() {
         (0..1 + i / 200).for_each(|_| assert_eq!(connection.bid(bid_body(id, "192.0.2.1")).status, 200));
     }
     let event = watch(&server).until("all are counted", |event| event["sums"]["requests"] == 1200);
-    assert_eq!((&event["supplies"]["total"], event["supplies"]["rows"].as_array().unwrap().len()), (&json!(600), 20));
+    assert_eq!(
+        (&event["supplies"]["total"], event["supplies"]["rows"].as_array().unwrap().len()),
+        (&json!(600), 20)
+    );
     assert!(event.to_string().len() < 64 * 1024, "{} bytes", event.to_string().len());
 
     let rows = |query: &str| server.json(&format!("/dashboard/rows?of=supplies&{query}"));
@@ -194,12 +210,17 @@ fn instances_on_one_redis_show_one_another_and_the_sum_of_all() {
         let event = watch(server).until("both are there, with all auctions", |event| {
             addresses(event) == both && event["sums"]["requests"] == 3
         });
-        assert_eq!(event["instances"][0]["address"], server.address.to_string(), "the one asked is the first");
+        assert_eq!(
+            event["instances"][0]["address"],
+            server.address.to_string(),
+            "the one asked is the first"
+        );
         assert_eq!(event["instances"][0]["is_here"], true);
         assert_eq!(event["instances"][1]["is_here"], false);
         assert_eq!(event["redis"]["is_up"], true);
     }
     let gone = two.address.to_string();
     drop(two);
-    watch(&one).until("the one that was killed is not there any more", |event| !addresses(event).contains(&gone));
+    watch(&one)
+        .until("the one that was killed is not there any more", |event| !addresses(event).contains(&gone));
 }
