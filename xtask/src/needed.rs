@@ -29,13 +29,14 @@ pub(crate) const WRK: Program = Program { name: "wrk", package: "wrk", version: 
 pub(crate) const REDIS: Program =
     Program { name: "redis-server", package: "redis-server", version: "--version" };
 
-const PROGRAMS: [Program; 6] = [
+const PROGRAMS: [Program; 7] = [
     REDIS,
     Program { name: "redis-cli", package: "redis-tools", version: "--version" },
     Program { name: "nginx", package: "nginx-light", version: "-v" },
     Program { name: "prometheus", package: "prometheus", version: "--version" },
     Program { name: "promtool", package: "prometheus", version: "--version" },
     Program { name: "strace", package: "strace", version: "-V" },
+    Program { name: "chromium", package: "chromium", version: "--version" },
 ];
 
 /// Where Debian keeps servers; not in everybody's PATH.

@@ -46,6 +46,31 @@ pub struct Sale {
     pub price: Cpm,
 }
 
+/// Where a clearing price comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PriceFrom {
+    /// The winner pays what it bid: by the rule, or because anything else would be more.
+    OwnBid,
+    /// One cent over the runner-up.
+    RunnerUp,
+    /// The floor.
+    Floor,
+    /// One cent: nobody else bid, and there is no floor.
+    Cent,
+}
+
+impl PriceFrom {
+    /// Its name in the account of an auction.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OwnBid => "own_bid",
+            Self::RunnerUp => "runner_up",
+            Self::Floor => "floor",
+            Self::Cent => "cent",
+        }
+    }
+}
+
 /// Why an imp was not sold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoSale {
@@ -86,6 +111,34 @@ pub struct Clearing {
     pub fates: Vec<Fate>,
     /// What became of each imp.
     pub sales: Vec<Result<Sale, NoSale>>,
+}
+
+impl Clearing {
+    /// How the price of this sale came about: the highest bid that it beat, or zero, and what the price comes from.
+    pub fn account(&self, bids: &[Bid], sale: &Sale) -> (Cpm, PriceFrom) {
+        let winning = bids[sale.bid as usize];
+        let lot = &self.lots[winning.imp as usize];
+        let beaten = bids.iter().enumerate().filter(|(at, bid)| {
+            *at != sale.bid as usize && bid.imp == winning.imp && bid.price >= lot.bid_floor
+        });
+        let runner_up = beaten.map(|(_, bid)| bid.price).max().unwrap_or(Cpm::ZERO);
+        (runner_up, price(lot, winning.price, runner_up).1)
+    }
+}
+
+/// What the highest bid pays for the lot; a runner-up of zero is none.
+fn price(lot: &Lot, highest: Cpm, runner_up: Cpm) -> (Cpm, PriceFrom) {
+    if lot.auction == AuctionType::FirstPrice {
+        return (highest, PriceFrom::OwnBid);
+    }
+    let over = runner_up.plus(Cpm::CENT);
+    let (price, from) = match runner_up {
+        _ if over < lot.bid_floor => (lot.bid_floor, PriceFrom::Floor),
+        Cpm::ZERO if lot.bid_floor == over => (over, PriceFrom::Floor),
+        Cpm::ZERO => (over, PriceFrom::Cent),
+        _ => (over, PriceFrom::RunnerUp),
+    };
+    if price > highest { (highest, PriceFrom::OwnBid) } else { (price, from) }
 }
 
 /// Clears every lot in `outcome.lots` with `bids`; a lot's place is its imp's. Bids for an imp that does not exist lose.
@@ -134,10 +187,7 @@ fn clear_lot(
     let Some((at, highest)) = top else {
         return Err(if any { NoSale::BelowFloor } else { NoSale::NoBids });
     };
-    let price = match lot.auction {
-        AuctionType::FirstPrice => highest,
-        AuctionType::SecondPrice => runner_up.plus(Cpm::CENT).max(lot.bid_floor).min(highest),
-    };
+    let (price, _) = price(lot, highest, runner_up);
     fates[at] = Fate::Won(price);
     Ok(Sale { slot: bids[at].slot, bid: at as u32, price })
 }

@@ -30,7 +30,7 @@ pub mod supply;
 
 pub use answer::{Answer, Answers, Bid, Reply};
 pub use chance::{Chance, Draws};
-pub use clearing::{Clearing, Fate, LossReason, Lot, NoSale, Sale, clear, outcome};
+pub use clearing::{Clearing, Fate, LossReason, Lot, NoSale, PriceFrom, Sale, clear, outcome};
 pub use country::Country;
 pub use id::Id;
 pub use invite::{Invitations, NotInvited, invite};

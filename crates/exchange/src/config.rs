@@ -140,6 +140,8 @@ pub struct HttpConfig {
     pub drain_timeout: Duration,
     /// Whether plain requests are answered without hyper.
     pub express: bool,
+    /// How many may watch the dashboard at once.
+    pub subscribers_max: usize,
 }
 
 impl Config {
@@ -183,6 +185,7 @@ impl Config {
                 drain_idle: Duration::from_millis(settings.number("http.drain_idle_ms")?),
                 drain_timeout: Duration::from_secs(settings.number("http.drain_timeout_s")?),
                 express: settings.choice("http.express", &[("true", true), ("false", false)])?,
+                subscribers_max: settings.number("http.subscribers_max")?,
             },
             admin: admin(settings)?,
             shown: settings.shown(),

@@ -13,7 +13,7 @@
 //! | `walk` | reads all cores at once, with progress |
 
 mod cat;
-mod line;
+pub(crate) mod line;
 mod list;
 mod stat;
 mod verify;

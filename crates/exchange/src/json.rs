@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use std::fmt;
 
 /// A number, digit by digit as its `Display` writes it: no float is in between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Exact<T>(pub T);
 
 impl<T: fmt::Display> Serialize for Exact<T> {

@@ -5,6 +5,7 @@
 //! [`config`] say what it is set to; [`serve`] opens the doors.
 
 pub mod admin;
+pub mod board;
 pub mod calendar;
 pub mod callout;
 pub mod catalogue_commands;

@@ -48,6 +48,11 @@ impl Meters {
     pub fn refused(&self, code: Code) {
         self.refused[code as usize].add(1);
     }
+
+    /// How many bid requests were refused with this code.
+    pub fn refusals(&self, code: Code) -> u64 {
+        self.refused[code as usize].get()
+    }
 }
 
 /// Durations by powers of two, as [`Durations`] has them, counted by one thread.
@@ -67,6 +72,11 @@ impl Histogram {
     pub fn observe_ns(&self, ns: u64) {
         self.sum_ns.add(ns);
         self.buckets[Durations::bucket(ns)].add(1);
+    }
+
+    /// What was counted, bucket by bucket.
+    pub fn counts(&self) -> [u64; Durations::BUCKETS] {
+        self.buckets.each_ref().map(Counter::get)
     }
 }
 

@@ -7,6 +7,7 @@
 //!   end, and exits 0 within the drain deadline; a second signal does not wait.
 
 use crate::admin::{self, Admin};
+use crate::board::{self, Board};
 use crate::catalogue_commands::{self, Opened};
 use crate::config::Config;
 use crate::hold::Exchange;
@@ -49,7 +50,7 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>, level: Thre
     let opened = catalogue_commands::open(config).await?;
     let mut ledger = Ledger::open(config)?;
     let recorders = ledger.recorders();
-    let site = Arc::new(site(config, ledger.exchange(config, &opened.live)?));
+    let site = Arc::new(site(config, address, ledger.exchange(config, &opened.live)?));
     let mut signals = Signals::new()?;
     let drained = Arc::new(Notify::new());
     let admin = match admin_door {
@@ -68,6 +69,7 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>, level: Thre
         tokio::spawn(async move { catalogue::watch(opened.database, opened.schema, opened.live).await });
     let aging = tokio::spawn(age_limiter(Arc::clone(&site)));
     let following = tokio::spawn(follow_calendar(Arc::clone(&site)));
+    let showing = tokio::spawn(board::keep(Arc::clone(&site)));
     let keeping = ledger.keep(config)?;
     tokio::select! {
         () = signals.next() => leave(&site, config.http.drain_delay, &mut signals).await,
@@ -79,6 +81,7 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>, level: Thre
     watching.abort();
     aging.abort();
     following.abort();
+    showing.abort();
     let joined = tokio::task::spawn_blocking(move || join(cores));
     tokio::select! {
         ended = joined => ended.context("the cores could not be awaited")??,
@@ -108,10 +111,11 @@ async fn leave(site: &Site, delay: Duration, signals: &mut Signals) {
     }
 }
 
-fn site(config: &Config, exchange: Exchange) -> Site {
+fn site(config: &Config, address: SocketAddr, exchange: Exchange) -> Site {
     Site {
         exchange: Arc::new(exchange),
         lifecycle: Lifecycle::new(config.clock),
+        board: Board::new(address, config.http.subscribers_max),
         meters: (0..config.workers).map(|_| Arc::new(Meters::default())).collect(),
         key: config.rate_limit_key,
         body_max_bytes: config.http.body_max_bytes,

@@ -2,12 +2,14 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`activity`] | what happened since the start, for those who watch |
 //! | [`auctions`] | reads auctions back from one core's journal |
 //! | [`statistics`] | counts them while they are held |
 //! | [`redis`] | adds them up over all instances |
 //! | [`scrub`] | looks for damage before somebody needs what is lost |
 //! | [`saved`] | keeps the counts over a restart: what was saved, and the journal's tail |
 
+pub mod activity;
 pub mod auctions;
 #[cfg(test)]
 mod held;

@@ -7,8 +7,11 @@
 //!   for it, and up to where. One script moves the sums by the difference and that field together. So a push that comes
 //!   twice changes nothing, and one after an outage, a failover that lost writes or a Redis that came back empty makes
 //!   up for all of it. See ADR 10.
+//! * Presence: a set `instances`, and a string `instance:HEX` for each that is there now, gone five seconds after its last
+//!   word.
 //! * Bounds: an instance pushes what has changed some 10 ms after it did, and works at most a fifth of the time.
 
+mod presence;
 mod push;
 mod read;
 mod state;

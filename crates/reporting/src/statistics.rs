@@ -9,6 +9,7 @@
 //!   the number of supplies. When a supply changes its bidders, its counts move to a new block.
 //! * Locks: a core takes its own lock when it meets a supply for the first time, and never again for that supply.
 
+use crate::activity::{Activity, CallTotals, Calls, Sales};
 use auction::{Answer, Bidder, Country, Cpm, Fate, Id, Record, Supply};
 use hashbrown::HashMap;
 use std::cell::RefCell;
@@ -21,6 +22,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    /// Nothing counted yet.
+    #[expect(clippy::declare_interior_mutable_const, reason = "to begin with, not to share")]
+    pub const ZERO: Self = Self(AtomicU64::new(0));
+
     /// Adds `n`. Only the counter's own thread may call it.
     pub fn add(&self, n: u64) {
         self.set(self.0.load(Ordering::Relaxed).wrapping_add(n));
@@ -243,6 +248,8 @@ struct Shelf {
     blocks: Mutex<Blocks>,
     /// Every auction below this offset of the core's journal is in its block.
     upto: Counter,
+    /// Of whoever took the writing end last.
+    activity: Mutex<Arc<Activity>>,
 }
 
 impl Shelf {
@@ -254,14 +261,27 @@ impl Shelf {
     fn blocks(&self) -> Vec<Arc<Block>> {
         self.lock().values().cloned().collect()
     }
+
+    fn activity(&self) -> MutexGuard<'_, Arc<Activity>> {
+        self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The writing end of one core.
 #[derive(Debug)]
 pub struct Tally {
     shelf: Arc<Shelf>,
+    activity: Arc<Activity>,
     /// By the supply's place in memory, which the block keeps from being used again.
-    blocks: RefCell<HashMap<*const Supply, Arc<Block>, foldhash::fast::RandomState>>,
+    blocks: RefCell<HashMap<*const Supply, Met, foldhash::fast::RandomState>>,
+}
+
+/// Where a core counts the auctions of a supply it has met.
+#[derive(Debug)]
+struct Met {
+    block: Arc<Block>,
+    /// By slot.
+    calls: Box<[Arc<Calls>]>,
 }
 
 /// What one core has counted for one supply.
@@ -286,9 +306,37 @@ impl Statistics {
         self.cores.len()
     }
 
-    /// The writing end of a core; each may be taken by one thread only.
+    /// The writing end of a core; each may be taken by one thread only. The core's activity begins anew.
     pub fn tally(&self, core: usize) -> Tally {
-        Tally { shelf: Arc::clone(&self.cores[core]), blocks: RefCell::default() }
+        let (shelf, activity) = (Arc::clone(&self.cores[core]), Arc::default());
+        *shelf.activity() = Arc::clone(&activity);
+        Tally { shelf, activity, blocks: RefCell::default() }
+    }
+
+    fn activities(&self) -> impl Iterator<Item = Arc<Activity>> {
+        self.cores.iter().map(|shelf| Arc::clone(&shelf.activity()))
+    }
+
+    /// What was sold since the start, everywhere.
+    pub fn sales(&self) -> Sales {
+        self.activities().fold(Sales::default(), |mut sum, activity| {
+            sum.add(activity.sales());
+            sum
+        })
+    }
+
+    /// The same, by country.
+    pub fn sales_by_country(&self) -> BTreeMap<Country, Sales> {
+        let mut sum = BTreeMap::new();
+        self.activities().for_each(|activity| activity.add_countries(&mut sum));
+        sum
+    }
+
+    /// How every bidder that was asked since the start has answered.
+    pub fn calls(&self) -> BTreeMap<Id, CallTotals> {
+        let mut sum = BTreeMap::new();
+        self.activities().for_each(|activity| activity.add_bidders(&mut sum));
+        sum
     }
 
     /// Up to which offset of its journal every auction of this core is counted.
@@ -353,14 +401,15 @@ impl Tally {
     /// Counts one auction of `supply`, whose record in the journal ends before `upto`.
     pub fn count(&self, supply: &Arc<Supply>, record: &Record<'_>, upto: u64) {
         let mut blocks = self.blocks.borrow_mut();
-        let block = match blocks.get(&Arc::as_ptr(supply)) {
-            Some(block) => block,
+        let met = match blocks.get(&Arc::as_ptr(supply)) {
+            Some(met) => met,
             None => {
-                let block = self.open(supply, &mut blocks);
-                blocks.entry(Arc::as_ptr(supply)).or_insert(block)
+                let met = self.open(supply, &mut blocks);
+                blocks.entry(Arc::as_ptr(supply)).or_insert(met)
             }
         };
-        block.count(record, upto);
+        met.block.count(record, upto);
+        self.activity.count(record, &met.calls);
         self.passed(upto);
     }
 
@@ -374,8 +423,9 @@ impl Tally {
     fn open(
         &self,
         supply: &Arc<Supply>,
-        blocks: &mut HashMap<*const Supply, Arc<Block>, foldhash::fast::RandomState>,
-    ) -> Arc<Block> {
+        blocks: &mut HashMap<*const Supply, Met, foldhash::fast::RandomState>,
+    ) -> Met {
+        let calls = self.activity.calls(supply);
         let mut shelf = self.shelf.lock();
         let before = shelf.get(&supply.id);
         let (upto, totals) = before.map(|block| block.read()).unwrap_or_default();
@@ -384,7 +434,7 @@ impl Tally {
         }
         let block = Arc::new(Block::new(Arc::clone(supply), upto, totals));
         shelf.insert(supply.id.clone(), Arc::clone(&block));
-        block
+        Met { block, calls }
     }
 }
 

@@ -144,6 +144,16 @@ fn assert_follows_the_rules(auction: AuctionType, floor: Cpm, prices: &[Cpm], ou
     let Ok(sale) = outcome.sales[0] else { panic!("no sale: {}", context()) };
     assert_eq!(prices[sale.slot as usize], highest, "the winner bid the most: {}", context());
     assert_eq!(sale.price, expected, "{}", context());
+    let bids: Vec<_> = (0..).zip(prices).map(|(slot, &price)| Bid { slot, imp: 0, price }).collect();
+    let (runner_up, from) = outcome.account(&bids, &sale);
+    assert_eq!(runner_up, valid.get(1).copied().unwrap_or(Cpm::ZERO), "{}", context());
+    let accounted = match from {
+        PriceFrom::OwnBid => highest,
+        PriceFrom::RunnerUp => runner_up.plus(Cpm::CENT),
+        PriceFrom::Floor => floor,
+        PriceFrom::Cent => Cpm::CENT,
+    };
+    assert_eq!(accounted, sale.price, "{from:?}: {}", context());
     for (at, (fate, &price)) in outcome.fates.iter().zip(prices).enumerate() {
         let expected = match () {
             () if at as u32 == sale.bid => Fate::Won(sale.price),

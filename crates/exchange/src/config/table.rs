@@ -273,6 +273,13 @@ pub(super) const TABLE: &[Spec] = &[
     ),
     Spec::new("http.drain_timeout_s", "10", "s", Number(0, 600), "then, for what is in flight to end"),
     Spec::new(
+        "http.subscribers_max",
+        "64",
+        "pages",
+        Number(0, 10_000),
+        "that watch the dashboard at once; 503 beyond",
+    ),
+    Spec::new(
         "http.express",
         "true",
         "",

@@ -137,6 +137,27 @@ async fn answer(
     request: Request<Incoming>,
     sold: &mut Vec<u8>,
 ) -> Result<(), Refusal> {
+    let received = read(core, request).await?;
+    sell(core, received.asked(peer), sold).await
+}
+
+/// What an auction is asked for with.
+pub(super) struct Received {
+    body: Bytes,
+    forwarded: Option<IpAddr>,
+    parent: Option<Parent>,
+}
+
+impl Received {
+    /// The same, from this caller, received now.
+    pub(super) fn asked(&self, peer: IpAddr) -> Asked<'_> {
+        let Self { body, forwarded, parent } = self;
+        Asked { body, peer, forwarded: *forwarded, parent: *parent, received_at: Instant::now() }
+    }
+}
+
+/// Reads a request whole. A refusal is counted.
+pub(super) async fn read(core: &Core, request: Request<Incoming>) -> Result<Received, Refusal> {
     let site = &*core.site;
     // Read first: a refusal that leaves a body unread would cost the client its connection.
     let (head, body) = request.into_parts();
@@ -152,7 +173,7 @@ async fn answer(
     };
     let parent = core.desk.is_traced().then(|| head.headers.get_all(TRACEPARENT));
     let parent = parent.and_then(|all| Parent::only(all.iter().map(HeaderValue::as_bytes)));
-    sell(core, Asked { body: &body, peer, forwarded, parent, received_at: Instant::now() }, sold).await
+    Ok(Received { body, forwarded, parent })
 }
 
 /// What a request asks, once it has been read.
@@ -171,15 +192,25 @@ pub(super) struct Asked<'a> {
 
 /// Holds the auction that is asked for, writes the answer's body to `sold`, and counts what became of it.
 pub(super) async fn sell(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<(), Refusal> {
-    let outcome = auction(core, asked, sold).await;
-    match &outcome {
-        Ok(()) => core.meters.sold.add(1),
-        Err(refusal) => core.meters.refused(refusal.code),
-    }
+    let outcome = auction(core, asked, |record| write_sale(record, sold)).await.flatten();
+    count(core, &outcome);
     outcome
 }
 
-async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<(), Refusal> {
+/// Counts what became of a request.
+pub(super) fn count<T>(core: &Core, outcome: &Result<T, Refusal>) {
+    match outcome {
+        Ok(_) => core.meters.sold.add(1),
+        Err(refusal) => core.meters.refused(refusal.code),
+    }
+}
+
+/// Holds the auction that is asked for and hands its record to `answer`.
+pub(super) async fn auction<T>(
+    core: &Core,
+    asked: Asked<'_>,
+    answer: impl FnOnce(&Record<'_>) -> T,
+) -> Result<T, Refusal> {
     let site = &*core.site;
     let desk = &core.desk;
     let mut caller = match site.key {
@@ -199,14 +230,13 @@ async fn auction(core: &Core, asked: Asked<'_>, sold: &mut Vec<u8>) -> Result<()
         imps: &[Imp::PLAIN],
     };
     let caller = caller.unwrap_or_else(|| desk.caller(request.ip)).within(asked.parent);
-    let answer = |record: &Record<'_>| write_sale(record, sold);
     let held = desk.hold(&site.exchange.callout, &opportunity, caller, asked.received_at, answer).await;
     let took = asked.received_at.elapsed();
     core.meters.bid_duration.observe(took);
     if held.is_ok() {
         core.meters.auction_duration.observe(took);
     }
-    held.unwrap_or_else(|refused| Err(refusal(refused, core, &opportunity)))
+    held.map_err(|refused| refusal(refused, core, &opportunity))
 }
 
 /// No Content-Type at all passes; one that names something else, or an encoding, does not.
@@ -288,7 +318,7 @@ pub(super) fn forwarded_for<'a>(
 }
 
 /// The door out: the winner and its price, or why there is none.
-fn write_sale(record: &Record<'_>, to: &mut Vec<u8>) -> Result<(), Refusal> {
+pub(super) fn write_sale(record: &Record<'_>, to: &mut Vec<u8>) -> Result<(), Refusal> {
     let sale = match record.clearing.sales.first() {
         Some(Ok(sale)) => sale,
         Some(Err(NoSale::NoEligibleBidders)) => {

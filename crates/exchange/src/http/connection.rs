@@ -9,7 +9,7 @@
 
 use super::problem::{Code, Refusal};
 use super::site::{Core, Lifecycle};
-use super::{bid, express, pages};
+use super::{auctions, bid, express, pages};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -222,6 +222,8 @@ async fn answer(
         refusal.into_response().map(Either::Left)
     } else if request.method() == Method::POST && request.uri().path() == "/bid" {
         bid::bid(core, peer, request).await.map(Either::Left)
+    } else if request.method() == Method::POST && request.uri().path() == "/auctions" {
+        auctions::auction(core, peer, request).await.map(Either::Left)
     } else {
         pages::page(core, request).await.map(Either::Right)
     };

@@ -3,7 +3,7 @@
 
 use super::problem::{Code, Refusal};
 use super::site::Site;
-use super::{bid, pages, problem};
+use super::{auctions, bid, dashboard, pages, problem};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Path;
@@ -19,7 +19,8 @@ use utoipa_swagger_ui::SwaggerUi;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Bourse", description = "An ad exchange: POST /bid asks who pays most to show an ad."),
-    paths(bid::bid, pages::supplies, pages::stat, pages::health, pages::live, pages::ready, pages::metrics_page),
+    paths(bid::bid, auctions::auction, pages::supplies, pages::stat, pages::health, pages::live, pages::ready, pages::metrics_page,
+        dashboard::rows, dashboard::events),
     components(schemas(bid::BidRequestBody, bid::BidAnswer, problem::Problem, problem::FieldError)),
     tags((name = "auction", description = "Auctions and what came of them"),
         (name = "health", description = "For operators and orchestrators"))

@@ -2,7 +2,8 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/` | health as JSON, or a page for a browser |
+//! | `/` | health as JSON, or the dashboard for a browser |
+//! | `/dashboard/…` | [`dashboard`] |
 //! | `/supplies`, `/stat` | what is for sale; what was counted |
 //! | `/health/live`, `/health/ready` | 200 or 503, for orchestrators |
 //! | `/metrics` | Prometheus |
@@ -12,20 +13,19 @@
 
 use super::problem::{Code, Problem, Refusal};
 use super::site::{Core, Site};
-use super::{bid, docs};
+use super::{bid, dashboard, docs};
 use crate::metrics;
 use crate::stat::{self, SupplyStat};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use catalogue::Live;
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, VARY, WARNING};
-use maud::{Markup, html};
 use reporting::redis::Read;
 use serde::Serialize;
 use std::rc::Rc;
@@ -75,13 +75,15 @@ pub fn router(site: &Arc<Site>) -> Router {
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics_page))
         .merge(docs::router())
+        .merge(dashboard::router())
         .route("/bid", axum::routing::post(|| async { StatusCode::NO_CONTENT }))
+        .route("/auctions", axum::routing::post(|| async { StatusCode::NO_CONTENT }))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(Arc::clone(site))
 }
 
-fn refused(refusal: Refusal) -> Response {
+pub(super) fn refused(refusal: Refusal) -> Response {
     refusal.into_response().map(Body::new)
 }
 
@@ -91,7 +93,7 @@ async fn not_found(uri: Uri) -> Response {
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Response {
-    let allowed = if uri.path() == "/bid" { "POST" } else { "GET, HEAD" };
+    let allowed = if matches!(uri.path(), "/bid" | "/auctions") { "POST" } else { "GET, HEAD" };
     let path = serde_json::to_string(uri.path()).unwrap_or_default();
     let method = serde_json::to_string(method.as_str()).unwrap_or_default();
     let detail = format!("{path} does not take {method}; it takes {allowed}");
@@ -99,7 +101,7 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Response {
 }
 
 /// What takes long is written on another thread, a few at a time.
-async fn written_elsewhere(
+pub(super) async fn written_elsewhere(
     site: Arc<Site>,
     content_type: &'static str,
     write: impl FnOnce(&Arc<Site>) -> Vec<u8> + Send + 'static,
@@ -192,12 +194,13 @@ pub struct CatalogueHealth {
 pub struct Health {
     /// `ok`, `starting`, `draining` or `journal_unavailable`.
     #[schema(example = "ok")]
-    status: &'static str,
+    pub status: &'static str,
+    /// Of the program.
     #[schema(example = "0.1.0")]
-    version: &'static str,
+    pub version: &'static str,
     /// Seconds since the start.
     #[schema(example = 86400.5)]
-    uptime_s: f64,
+    pub uptime_s: f64,
     /// Auctions held since the start.
     #[schema(example = 123)]
     auctions: u64,
@@ -224,7 +227,8 @@ pub(crate) fn tenths(time: Duration) -> f64 {
 }
 
 impl Health {
-    fn of(site: &Site) -> Self {
+    /// Of this instance, now.
+    pub fn of(site: &Site) -> Self {
         Self {
             status: site.ready().err().unwrap_or("ok"),
             version: env!("CARGO_PKG_VERSION"),
@@ -235,48 +239,17 @@ impl Health {
     }
 }
 
-/// How the exchange is; a page for a browser.
+/// How the exchange is; the dashboard for a browser.
 #[utoipa::path(get, path = "/", tag = "health", operation_id = "health",
     responses((status = 200, description = "Status, version, uptime, catalogue", body = Health,
         example = json!({"status": "ok", "version": "0.1.0", "uptime_s": 86400.5, "auctions": 123, "catalogue":
             {"revision": "5f0c2a9be1d47c33", "supplies": 10, "bidders": 12, "stale_s": 0.2}}))))]
 pub(super) async fn health(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    let health = Health::of(&site);
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     if accept.to_ascii_lowercase().split(',').any(|range| range.trim().starts_with("text/html")) {
-        return Html(front_page(&health).into_string()).into_response();
+        return dashboard::page();
     }
-    axum::Json(health).into_response()
-}
-
-fn front_page(health: &Health) -> Markup {
-    let rows = [
-        ("status", health.status.to_owned()),
-        ("version", health.version.to_owned()),
-        ("up for", format!("{} s", health.uptime_s)),
-        ("auctions held", health.auctions.to_string()),
-        ("supplies", health.catalogue.supplies.to_string()),
-        ("bidders", health.catalogue.bidders.to_string()),
-        ("catalogue", health.catalogue.revision.clone()),
-        ("catalogue confirmed", format!("{} s ago", health.catalogue.stale_s)),
-    ];
-    docs::shell(
-        "Bourse",
-        &html! {
-            h1 { "Bourse" }
-            p { "An ad exchange. POST /bid holds an auction." }
-            table {
-                @for (name, value) in rows { tr { th scope="row" { (name) } td { (value) } } }
-                @if let Some(trouble) = &health.catalogue.trouble {
-                    tr { th scope="row" { "trouble" } td { (trouble) } }
-                }
-            }
-            p {
-                a href="/api/docs" { "Try the API" } " · " a href="/api/redoc" { "Reference" } " · "
-                a href="/stat" { "Statistics" } " · " a href="/supplies" { "Supplies" } " · " a href="/metrics" { "Metrics" }
-            }
-        },
-    )
+    axum::Json(Health::of(&site)).into_response()
 }
 
 /// The answer of the health pages.

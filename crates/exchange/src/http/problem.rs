@@ -236,7 +236,8 @@ impl Refusal {
         self.header(ALLOW, methods)
     }
 
-    fn write_body(&self, to: &mut Vec<u8>) {
+    /// Writes the problem.
+    pub fn write_body(&self, to: &mut Vec<u8>) {
         let problem = Problem {
             r#type: self.code,
             title: self.code.title(),

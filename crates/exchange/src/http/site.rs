@@ -4,6 +4,7 @@ use super::connection::Connections;
 use super::express::Lane;
 use super::problem::{Code, Refusal};
 use crate::admin;
+use crate::board::Board;
 use crate::callout::Clock;
 use crate::config::RateLimitKey;
 use crate::hold::{Desk, Exchange};
@@ -22,6 +23,8 @@ pub struct Site {
     pub exchange: Arc<Exchange>,
     /// Open, or about to close.
     pub lifecycle: Lifecycle,
+    /// What is shown to who watches.
+    pub board: Board,
     /// One core's meters each.
     pub meters: Box<[Arc<Meters>]>,
     /// What the rate limit counts by.

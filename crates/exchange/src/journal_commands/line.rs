@@ -1,42 +1,83 @@
-//! One auction as a line of JSON: everything that its record has, by name, with exact decimals.
+//! One auction as a line of JSON: everything that its record has, by name, with exact decimals. `bourse journal cat`
+//! writes it and POST /auctions answers it.
 
 use crate::calendar::ToMicros;
 use crate::json::{Exact, Millis, Text};
+use auction::record::truncated;
 use auction::{AuctionId, Bid, Cpm, Fate, Imp, Record, Reply, Sale, outcome};
 use journal::Offset;
 use serde::Serialize;
 use std::net::IpAddr;
+use utoipa::ToSchema;
 
 /// The line, with its end.
 pub(super) fn line(core: u32, offset: Offset, record: &Record<'_>) -> serde_json::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(&Line::of(core, offset, record))?;
+    let place = (Some(core), Some(offset.get()));
+    let mut line = serde_json::to_vec(&Line { core: place.0, offset: place.1, ..Line::of(record) })?;
     line.push(b'\n');
     Ok(line)
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
+/// An auction that was held.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RecordedAuction)]
+pub(crate) struct Line<'a> {
+    /// Its id.
+    #[schema(value_type = String, example = "0000000000000007-42")]
     auction: Text<AuctionId>,
-    core: u32,
-    offset: u64,
+    /// Where it stands in the journal, if it was read there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    core: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    offset: Option<u64>,
+    /// When its request had been read (RFC 3339, UTC).
+    #[schema(value_type = String, example = "2026-06-07T12:30:00.123456Z")]
     time: Text<ToMicros>,
+    #[schema(example = "supply1")]
     supply: &'a str,
+    #[schema(example = "US")]
     country: &'static str,
-    /// Cut to /24 or /48 before it was written.
+    /// The user's address, cut to /24 or /48.
+    #[schema(value_type = String, example = "192.168.1.0")]
     ip: IpAddr,
+    /// Milliseconds the bidders had.
+    #[schema(example = 200)]
     tmax_ms: u32,
+    /// The catalogue it was held under.
+    #[schema(example = "5f0c2a9be1d47c33")]
     catalogue_revision: String,
+    /// `first_price` or `second_price`.
+    #[schema(example = "second_price")]
     rule: &'static str,
+    /// No bid below it wins, in USD.
+    #[schema(value_type = f64, example = 0.10)]
     bid_floor: Exact<Cpm>,
-    /// Empty: one that asks nothing beyond the supply's rules.
+    /// Left out for one that asks nothing beyond the supply's rules.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
     imps: Vec<ImpLine<'a>>,
+    /// `sold`, `no_eligible_bidders`, `no_bids` or `below_floor`.
+    #[schema(example = "sold")]
     outcome: &'static str,
     /// Of the only imp, as is the price.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "bidder2")]
     winner: Option<&'a str>,
+    /// What the winner pays, in USD.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>, example = 0.56)]
     price: Option<Exact<Cpm>>,
+    /// Where the price comes from: `own_bid`, `runner_up` (one cent over it), `floor` or `cent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "runner_up")]
+    price_from: Option<&'static str>,
+    /// The highest bid that the winner beat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>, example = 0.55)]
+    runner_up: Option<Exact<Cpm>>,
+    /// Every bidder of the supply.
     bidders: Vec<BidderLine<'a>>,
 }
 
@@ -51,46 +92,65 @@ struct ImpLine<'a> {
     price: Option<Exact<Cpm>>,
 }
 
-#[derive(Serialize)]
+/// A bidder of the supply: what it answered, or why it was not invited.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RecordedBidder)]
 struct BidderLine<'a> {
+    #[schema(example = "bidder2")]
     id: &'a str,
+    /// `bid`, `no_bid` or `timeout`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "bid")]
     answer: Option<&'static str>,
+    /// From the invitation to the answer; for a timeout, to the answer that came too late.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>, example = 43.125)]
     latency_ms: Option<Exact<Millis>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bids: Vec<BidLine>,
+    /// `other_country`: it does not buy in the request's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "other_country")]
     not_invited: Option<&'static str>,
 }
 
-#[derive(Serialize)]
+/// A bid and its fate.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RecordedBid)]
 struct BidLine {
     /// Its imp's place, if imps are shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     imp: Option<u32>,
+    /// In USD.
+    #[schema(value_type = f64, example = 0.83)]
     price: Exact<Cpm>,
+    /// `won` or `lost`.
+    #[schema(example = "won")]
     fate: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>, example = 0.56)]
     clearing_price: Option<Exact<Cpm>>,
     /// A number of the OpenRTB 3.0 loss reason list.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 102)]
     reason: Option<u16>,
 }
 
 impl<'a> Line<'a> {
-    fn of(core: u32, offset: Offset, record: &Record<'a>) -> Self {
+    /// What the record of an auction says, wherever it stands.
+    pub(crate) fn of(record: &Record<'a>) -> Self {
         let (opportunity, supply, sales) = (record.opportunity, record.supply, &record.clearing.sales);
         let is_plain = opportunity.imps == [Imp::PLAIN];
         let only = sales.first().filter(|_| sales.len() == 1).and_then(|sale| sale.ok());
+        let account = only.map(|sale| record.clearing.account(&record.answers.bids, &sale));
         Self {
             auction: Text(record.id),
-            core,
-            offset: offset.get(),
+            core: None,
+            offset: None,
             time: Text(ToMicros(record.received_at_us)),
             supply: supply.id.as_str(),
             country: opportunity.country.alpha2(),
-            ip: opportunity.ip,
+            ip: truncated(opportunity.ip),
             tmax_ms: opportunity.tmax_ms,
             catalogue_revision: format!("{:016x}", record.catalogue_revision),
             rule: supply.auction.name(),
@@ -99,6 +159,8 @@ impl<'a> Line<'a> {
             outcome: outcome(sales),
             winner: only.map(|sale| winner(record, sale)),
             price: only.map(|sale| Exact(sale.price)),
+            price_from: account.map(|(_, from)| from.name()),
+            runner_up: account.and_then(|(bid, _)| (bid > Cpm::ZERO).then_some(Exact(bid))),
             bidders: bidders(record, !is_plain),
         }
     }

@@ -159,7 +159,21 @@ impl Connection {
         self.next_to("GET")
     }
 
-    fn next_to(&mut self, method: &str) -> Option<Answer> {
+    /// The head of the next answer, whose body is read by [`Connection::chunk`].
+    pub(crate) fn head(&mut self) -> Answer {
+        self.next_head().expect("an answer")
+    }
+
+    /// The next chunk of a body, empty at its end; None: the connection has ended.
+    pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
+        let size = String::from_utf8(self.take_until(b"\r\n")?).unwrap();
+        let size = usize::from_str_radix(size.trim_end(), 16).unwrap();
+        let mut chunk = self.take(size + 2);
+        chunk.truncate(size);
+        Some(chunk)
+    }
+
+    fn next_head(&mut self) -> Option<Answer> {
         let head = String::from_utf8(self.take_until(b"\r\n\r\n")?).expect("a head in ASCII");
         let mut lines = head.trim_end().split("\r\n");
         let status_line = lines.next().unwrap();
@@ -169,17 +183,20 @@ impl Connection {
             let (name, value) = line.split_once(':').expect(line);
             (name.to_ascii_lowercase(), value.trim().to_owned())
         };
-        let mut answer = Answer { status, headers: lines.map(header).collect(), body: Vec::new() };
+        Some(Answer { status, headers: lines.map(header).collect(), body: Vec::new() })
+    }
+
+    fn next_to(&mut self, method: &str) -> Option<Answer> {
+        let mut answer = self.next_head()?;
+        let status = answer.status;
         let has_body = method != "HEAD" && status >= 200 && status != 204 && status != 304;
         if has_body && answer.header("transfer-encoding") == Some("chunked") {
             loop {
-                let size = String::from_utf8(self.take_until(b"\r\n").unwrap()).unwrap();
-                let size = usize::from_str_radix(size.trim_end(), 16).unwrap();
-                let chunk = self.take(size + 2);
-                answer.body.extend_from_slice(&chunk[..size]);
-                if size == 0 {
+                let chunk = self.chunk().expect("a whole body");
+                if chunk.is_empty() {
                     break;
                 }
+                answer.body.extend_from_slice(&chunk);
             }
         } else if has_body {
             let length = answer.header("content-length").expect("a length").parse().expect("a number");

@@ -115,7 +115,9 @@ fn the_openapi_document_describes_every_endpoint_with_examples() {
         assert!(document.pointer(pointer).is_some(), "{target} is missing");
     }
     let paths = document["paths"].as_object().unwrap();
-    for path in ["/bid", "/supplies", "/stat", "/", "/health/live", "/health/ready", "/metrics"] {
+    let documented =
+        ["/bid", "/auctions", "/supplies", "/stat", "/", "/health/live", "/health/ready", "/metrics"];
+    for path in documented.into_iter().chain(["/dashboard/events", "/dashboard/rows"]) {
         assert!(paths.contains_key(path), "{path} is not described");
     }
     for (path, item) in paths {

@@ -107,7 +107,8 @@ fn a_line_says_all_that_an_auction_was() {
     let parts = [
         r#"{"auction":"0000000000000007-0","core":0,"offset":"#,
         r#","supply":"s \"1\"","country":"US","ip":"2001:db8:1::","tmax_ms":150,"catalogue_revision":""#,
-        r#","rule":"second_price","bid_floor":0.10,"outcome":"sold","winner":"high","price":0.81,"bidders":["#,
+        r#","rule":"second_price","bid_floor":0.10,"outcome":"sold","winner":"high","price":0.81,"#,
+        r#""price_from":"runner_up","runner_up":0.80,"bidders":["#,
         r#"{"id":"abroad","not_invited":"other_country"}"#,
         r#"{"id":"high","answer":"bid","latency_ms":1.000,"bids":[{"price":0.830001,"fate":"won","clearing_price":0.81}]}"#,
         r#"{"id":"late","answer":"timeout","latency_ms":9000.000}"#,

@@ -1,7 +1,7 @@
 //! The contract, checked from outside: every test starts the real program on port 0 and talks to it as a client does.
 //!
-//! * One module per door; `server`, `client`, `catalogues`, `database`, `redis`, `nginx`, `prometheus`, `collector`,
-//!   `fleet` and `ledger` are what they share.
+//! * One module per door; `server`, `client`, `browser`, `catalogues`, `database`, `redis`, `nginx`, `prometheus`,
+//!   `collector`, `fleet` and `ledger` are what they share.
 //! * A test waits for a condition, never for a time; [`server::eventually`] is the only place that waits.
 //! * What a test measures by the clock it measures alone: see [`server::Quiet`].
 
@@ -11,6 +11,7 @@ mod admin;
 mod auction;
 mod bid;
 mod bid_json;
+mod browser;
 mod catalogue;
 mod catalogues;
 mod chaos;
@@ -18,8 +19,10 @@ mod check;
 mod client;
 mod clock;
 mod collector;
+mod dashboard;
 mod database;
 mod docs;
+mod explain;
 mod fleet;
 mod health;
 mod http_bounds;
@@ -49,3 +52,4 @@ mod shared_limit;
 mod shared_stat;
 mod stat;
 mod traces;
+mod watching;

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 /// Longer than an instance takes to push what it has counted.
 const SETTLE: Duration = Duration::from_millis(30);
 /// How long Redis may take to say that it is there.
-const PATIENCE: Duration = Duration::from_millis(250);
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// Hashes asked for at once.
 const AT_ONCE: usize = 64;
 
@@ -46,6 +46,11 @@ impl Others {
     /// The others of `instance`.
     pub fn new(standing: Arc<Standing>, instance: u64) -> Self {
         Self { standing, field: instance_field(instance), last: Mutex::default() }
+    }
+
+    /// What this instance is called.
+    pub(super) fn field(&self) -> &str {
+        &self.field
     }
 
     /// How this instance's own part gets there.

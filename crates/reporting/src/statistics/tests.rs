@@ -165,3 +165,29 @@ impl Drop for Ends<'_> {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+#[test]
+fn activity_is_the_sum_over_cores_and_begins_anew_with_a_writing_end() {
+    let statistics = Statistics::new(2);
+    let before = statistics.tally(0);
+    let (s, t) = (supply("s", &["a", "b"]), supply("t", &["b"]));
+    count(&before, &s, "US", Some(("a", 1)), Answer::NoBid);
+    let (one, two) = (statistics.tally(0), statistics.tally(1));
+    assert_eq!((statistics.sales(), statistics.calls().len()), (Sales::default(), 0));
+
+    count(&one, &s, "US", Some(("a", 830_001)), Answer::NoBid);
+    count(&one, &t, "GB", Some(("b", 170_000)), Answer::NoBid);
+    count(&two, &s, "US", None, Answer::Timeout);
+    let sales = |auctions, sold, micros| Sales { auctions, sold, revenue: Cpm::from_micros(micros) };
+    assert_eq!(statistics.sales(), sales(3, 2, 1_000_001));
+    let by_country: Vec<_> =
+        statistics.sales_by_country().into_iter().map(|(country, sales)| (country.alpha2(), sales)).collect();
+    assert_eq!(by_country, [("GB", sales(1, 1, 170_000)), ("US", sales(2, 1, 830_001))]);
+    let calls: Vec<_> = statistics.calls().into_iter().map(|(id, totals)| (id.to_string(), totals)).collect();
+    let answered = |calls: &CallTotals| (calls.calls(), calls.latencies[0], calls.bids, calls.wins);
+    assert_eq!(
+        calls.iter().map(|(id, calls)| (id.as_str(), answered(calls))).collect::<Vec<_>>(),
+        [("a", (2, 2, 1, 1)), ("b", (3, 3, 1, 1)),]
+    );
+    assert_eq!(statistics.report()[&s.id].total_reqs, 3, "the counts go on");
+}
