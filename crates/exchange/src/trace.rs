@@ -4,7 +4,7 @@
 //!   Trace Context) whether its trace is sampled is believed, and its span becomes the auction's parent.
 //! * Cost: an auction that is not traced counts down to the next that is. One that is traced is copied and handed to the
 //!   exporter's thread.
-//! * Bound: a queue of [`QUEUE_AUCTIONS_MAX`]; what finds it full is dropped and counted, no auction waits.
+//! * Bound: a queue of `QUEUE_AUCTIONS_MAX`; what finds it full is dropped and counted, no auction waits.
 
 mod export;
 mod parent;
