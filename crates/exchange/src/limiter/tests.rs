@@ -53,7 +53,7 @@ fn an_address_is_its_ipv4_or_its_64_bit_prefix() {
 
 #[test]
 fn what_passed_is_known_for_a_window() {
-    let limiter = limiter(3, 60, 1000, WhenFull::Deny);
+    let limiter = limiter(3, 60, 1_000_000, WhenFull::Deny);
     for n in 0..100 {
         [0, 10, 20, 30].iter().for_each(|at_s| _ = limiter.admit(ip(n), at_s * SECOND));
     }
@@ -61,12 +61,12 @@ fn what_passed_is_known_for_a_window() {
         let ages: Vec<u64> = expected.iter().map(|age_s| age_s * SECOND).collect();
         assert_eq!(limiter.passed(ip(7), at_s * SECOND), ages, "at {at_s} s");
     }
-    assert_eq!(limiter.passed(ip(100), 80 * SECOND), [], "nothing of a stranger");
+    assert!(limiter.passed(ip(100), 80 * SECOND).is_empty(), "nothing of a stranger");
 }
 
 #[test]
 fn a_forgotten_address_has_all_its_requests_again_and_no_other() {
-    let limiter = limiter(3, 60, 1000, WhenFull::Deny);
+    let limiter = limiter(3, 60, 1_000_000, WhenFull::Deny);
     let spend = |n| (0..3).all(|_| limiter.admit(ip(n), SECOND) == Verdict::Admitted);
     assert!((0..100).all(spend));
     (0..100).step_by(2).for_each(|n| limiter.forget(ip(n)));
