@@ -212,8 +212,8 @@ fn a_profile_shows_the_cores_at_work_and_there_is_one_at_a_time() {
     let admin = Admin::start(home);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| hammer(&admin.server, &stop));
-        let _end = AtEnd(|| stop.store(true, Ordering::Relaxed));
+        let load = scope.spawn(|| hammer(&admin.server, &stop));
+        let end = AtEnd(|| stop.store(true, Ordering::Relaxed));
         let first = scope.spawn(|| {
             let page = "/admin/v1/profile?seconds=3&hz=500&format=folded";
             let mut profile = None;
@@ -234,6 +234,10 @@ fn a_profile_shows_the_cores_at_work_and_there_is_one_at_a_time() {
         let svg = admin.ask("GET", "/admin/v1/profile?seconds=1", &[], "");
         assert_eq!((svg.status, svg.header("content-type")), (200, Some("image/svg+xml")));
         assert!(svg.text().starts_with("<svg") && svg.text().contains("core-"));
+        drop(end);
+        let (held, failed) = load.join().unwrap();
+        // What the draw decides is no failure of the profile's making.
+        assert!(held > 0 && failed.iter().all(|verdict| verdict == "400 no_bids"), "{:?}", failed.first());
     });
     for query in ["seconds=61", "seconds=0", "hz=0", "hz=1001", "format=png", "second=1"] {
         let answer = admin.ask("GET", &format!("/admin/v1/profile?{query}"), &[], "");
