@@ -107,6 +107,7 @@ impl Scrape {
         let answers = std::iter::once(("sold", meters.iter().map(|m| m.sold.get()).sum::<u64>()));
         let refused = Code::ALL
             .into_iter()
+            .filter(|code| !code.is_admin())
             .map(|code| (code.name(), meters.iter().map(|m| m.refused[code as usize].get()).sum::<u64>()));
         let help = "answers to POST /bid, by outcome";
         family(to, "bids", help, None, "outcome", answers.chain(refused))?;

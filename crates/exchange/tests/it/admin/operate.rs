@@ -2,10 +2,11 @@
 
 use super::Admin;
 use crate::catalogue::hammer;
-use crate::client::{any_bid, bid_body};
+use crate::client::{Connection, any_bid, bid_body, wire};
 use crate::redis::Redis;
 use crate::server::{AtEnd, Home, Quiet, eventually};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -52,6 +53,27 @@ fn every_change_and_every_attempt_is_one_line_that_says_who_and_what() {
     eventually("the log has them, too", || admin.server.log().matches("admin change").count() == 5);
     assert!(!admin.server.log().contains("192.0.2.77") && !admin.server.log().contains("canary"));
     assert_eq!(admin.server.metric("bourse_admin_changes_total"), 3);
+}
+
+#[test]
+fn what_is_changed_has_its_line_though_the_client_hangs_up() {
+    let admin = Admin::usual();
+    let bearer = format!("Bearer {}", admin.token);
+    let headers = [("authorization", &*bearer), ("content-type", "application/json")];
+    for n in 0..30 {
+        // Some are not even read: then nothing is changed.
+        let request = wire("PUT", &format!("/admin/v1/supplies/s{n}"), &headers, b"[\"bidder1\"]");
+        Connection::open(admin.address).send(request);
+    }
+    admin.make("PUT", "/admin/v1/supplies/supply2", &json!(["bidder1"]));
+    let made = || {
+        let lines = admin.audit().into_iter().filter(|line| line["outcome"] == 201);
+        let ids = lines.map(|line| line["object"].as_str().unwrap().to_owned());
+        ids.chain(["supply1".to_owned()]).collect::<BTreeSet<_>>()
+    };
+    let there = || admin.server.supplies().into_iter().collect::<BTreeSet<_>>();
+    eventually("what is there is what the lines say", || made() == there());
+    assert!(made().len() > 2, "somebody was heard: {:?}", made());
 }
 
 #[test]
