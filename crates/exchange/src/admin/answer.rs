@@ -118,9 +118,9 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Problems(problems) => {
-                let place = |line: &String| line.strip_prefix("body:").unwrap_or(line).to_owned();
+                let place = |line: &str| line.strip_prefix("body:").unwrap_or(line).to_owned();
                 let error = |line| FieldError { field: "body".to_owned(), detail: place(line) };
-                Self::invalid(problems.lines().iter().map(error).collect())
+                Self::invalid(problems.to_string().split('\n').map(error).collect())
             }
             Refused::Unexpected { tag: Some(tag) } => {
                 let detail = format!("it is at {tag:?} now; read it again and decide anew");

@@ -176,8 +176,8 @@ async fn make(
         action,
         object,
         outcome,
-        before: before.map(shortened),
-        after: after.map(shortened),
+        before: before.as_deref().map(shortened),
+        after: after.as_deref().map(shortened),
         revision,
     };
     let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
@@ -200,9 +200,9 @@ fn unwritten(detail: &str) -> Response {
 }
 
 /// As JSON; what is long by its length.
-fn shortened(json: String) -> Box<RawValue> {
+fn shortened(json: &str) -> Box<RawValue> {
     const LONG: usize = 16 * 1024;
     let told = || serde_json::json!({ "bytes": json.len() }).to_string();
-    let told = if json.len() > LONG { told() } else { json.clone() };
+    let told = if json.len() > LONG { told() } else { json.to_owned() };
     RawValue::from_string(told).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

@@ -122,13 +122,13 @@ async fn list(admin: &Admin, kind: Kind, page: Page) -> Result<Response, Refusal
     let is_last = listed.len() <= page.limit as usize;
     listed.truncate(page.limit as usize);
     let next = listed.last().filter(|_| !is_last).map(|entry| entry.id.clone());
-    let entry = |entry: Entry| Ok((entry.id.clone(), raw(entry)?));
+    let entry = |entry: Entry| Ok((entry.id.clone(), raw(&entry)?));
     let entries = listed.into_iter().map(entry).collect::<Result<_, Refusal>>()?;
     Ok(Json(Entries { entries, next }).into_response())
 }
 
 /// Somebody may have written a row by hand.
-fn raw(entry: Entry) -> Result<Box<RawValue>, Refusal> {
+fn raw(entry: &Entry) -> Result<Box<RawValue>, Refusal> {
     let broken = |error| away(&anyhow::anyhow!("entry {:?} is not JSON: {error}", entry.id));
     RawValue::from_string(entry.json.clone()).map_err(broken)
 }
@@ -136,8 +136,7 @@ fn raw(entry: Entry) -> Result<Box<RawValue>, Refusal> {
 async fn get(admin: &Admin, kind: Kind, id: &str) -> Result<Response, Refusal> {
     let entry = edit::get(&admin.database, kind, id).await.map_err(|error| away(&error))?;
     let entry = entry.ok_or(Refused::Missing)?;
-    let tag = entry.tag();
-    Ok(tagged(Json(raw(entry)?).into_response(), &tag))
+    Ok(tagged(Json(raw(&entry)?).into_response(), &entry.tag()))
 }
 
 async fn put(

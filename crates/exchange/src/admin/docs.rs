@@ -22,7 +22,7 @@ use utoipa_swagger_ui::SwaggerUi;
         catalogue::patch_bidder, catalogue::delete_bidder, catalogue::in_force, catalogue::load, catalogue::reload,
         operate::status, operate::config, operate::drain, log::show, log::set, limiter::look_up, limiter::reset,
         profile::profile),
-    components(schemas(Problem)),
+    components(schemas(Problem, profile::Format)),
     tags((name = "catalogue", description = "Supplies and bidders, in force when the answer says so"),
         (name = "operation", description = "The running server")),
     security(("token" = [])),

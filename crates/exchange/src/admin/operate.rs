@@ -127,7 +127,7 @@ pub(super) async fn status(State(admin): State<Arc<Admin>>) -> Result<Response, 
     let redis = exchange.shared_limit.as_ref().map(|shared| Redis {
         limit_is_shared: exchange.limiter.is_some() && !shared.is_away(),
         statistics_arrive: exchange.others.as_ref().is_some_and(|o| o.standing().link().is_some()),
-        waiting: exchange.others.as_ref().map_or(0, |o| o.standing().waiting.load(Ordering::Relaxed) as u64),
+        waiting: exchange.others.as_ref().map_or(0, |o| o.standing().waiting.load(Ordering::Relaxed)),
     });
     let status = Status {
         status: site.ready().err().unwrap_or("ok"),

@@ -106,9 +106,8 @@ fn stacks(guard: &ProfilerGuard<'_>) -> Result<Stacks> {
         let names = names.map(|symbol| symbol.to_string().replace(';', ","));
         let mut stack: Vec<String> = std::iter::once(frames.thread_name.clone()).chain(names).collect();
         // Innermost is the profiler at its own work.
-        while stack.last().is_some_and(|name| name.contains("pprof::")) {
-            stack.pop();
-        }
+        let own = |name: &String| name.trim_start_matches('<').starts_with("pprof::");
+        stack.truncate(stack.iter().position(own).unwrap_or(stack.len()));
         *stacks.entry(stack).or_default() += u64::try_from(*count).unwrap_or_default();
     }
     Ok(stacks)

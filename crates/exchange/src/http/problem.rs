@@ -67,7 +67,7 @@ pub enum Code {
     Draining,
     /// Nothing can be recorded.
     JournalUnavailable,
-    /// No token of the admin API.
+    /// No token of the admin API; this and all below are its own.
     Unauthorized,
     /// What is there does not allow it.
     Conflict,
@@ -139,6 +139,11 @@ impl Code {
     /// Its name.
     pub const fn name(self) -> &'static str {
         self.row().1
+    }
+
+    /// Whether only the admin API answers it.
+    pub const fn is_admin(self) -> bool {
+        self as usize >= Self::Unauthorized as usize
     }
 
     /// What it means, in a few words.

@@ -53,7 +53,7 @@ fn an_address_is_its_ipv4_or_its_64_bit_prefix() {
 
 #[test]
 fn what_passed_is_known_for_a_window() {
-    let limiter = limiter(3, 60, 1000, WhenFull::Deny);
+    let limiter = limiter(3, 60, 1_000_000, WhenFull::Deny);
     for n in 0..100 {
         [0, 10, 20, 30].iter().for_each(|at_s| _ = limiter.admit(ip(n), at_s * SECOND));
     }
@@ -66,7 +66,7 @@ fn what_passed_is_known_for_a_window() {
 
 #[test]
 fn a_forgotten_address_has_all_its_requests_again_and_no_other() {
-    let limiter = limiter(3, 60, 1000, WhenFull::Deny);
+    let limiter = limiter(3, 60, 1_000_000, WhenFull::Deny);
     let spend = |n| (0..3).all(|_| limiter.admit(ip(n), SECOND) == Verdict::Admitted);
     assert!((0..100).all(spend));
     (0..100).step_by(2).for_each(|n| limiter.forget(ip(n)));

@@ -50,7 +50,8 @@ impl Scrape {
         let meters = &self.0.meters;
         let sold = ("sold", self.sum(|meters| &meters.sold));
         let refused = |code: Code| (code.name(), self.sum(|meters| &meters.refused[code as usize]));
-        let answers = std::iter::once(sold).chain(Code::ALL.into_iter().map(refused));
+        let answers = Code::ALL.into_iter().filter(|code| !code.is_admin()).map(refused);
+        let answers = std::iter::once(sold).chain(answers);
         family(to, "bids", "answers to POST /bid, by outcome", None, "outcome", answers)?;
         counter(to, "auctions", "auctions held", self.0.exchange.auctions())?;
         let help = "from a bid request read to its answer";

@@ -76,7 +76,7 @@ fn the_interactive_page_shows_this_document() {
 }
 
 /// Every `$ref` of the document.
-fn refs<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+pub(crate) fn refs<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     match value {
         Value::Object(members) => members.iter().for_each(|(name, value)| match value {
             Value::String(target) if name == "$ref" => found.push(target),

@@ -16,6 +16,9 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("rate_limit.key", "BOURSE_RATE_LIMIT_KEY", "body"),
     ("simulation.clock", "BOURSE_SIMULATION_CLOCK", "virtual"),
     ("log.auctions", "BOURSE_LOG_AUCTIONS", "none"),
+    ("admin.listen", "BOURSE_ADMIN_LISTEN", "127.0.0.1:8001"),
+    ("admin.token_sha256", "BOURSE_ADMIN_TOKEN_SHA256", "none"),
+    ("admin.allow_remote", "BOURSE_ADMIN_ALLOW_REMOTE", "false"),
 ];
 
 /// What `config show` says about a setting: the lines from its name to the next.
@@ -102,6 +105,7 @@ fn a_bad_or_unknown_variable_stops_the_start_with_a_line_that_names_it() {
         ("BOURSE_RATE_LIMIT_KEY", "cookie"),
         ("BOURSE_SIMULATION_CLOCK", "Real"),
         ("BOURSE_LOG_AUCTIONS", "some"),
+        ("BOURSE_LOG_AUCTIONS", "0"),
         ("BOURSE_DATABASE_URL", "mysql://localhost/bourse"),
         ("BOURSE_DATABASE_REPLICA_URLS", "mysql://localhost/bourse"),
         ("BOURSE_RATE_LIMITS_REQUESTS", "3"),
@@ -188,6 +192,7 @@ fn every_command_explains_itself() {
         (&["db", "--help"], &["upgrade", "downgrade", "current", "history", "revision"]),
         (&["generate-data", "--help"], &["-o", "--supplies", "--bidders", "--seed", "10", "12"]),
         (&["load-data", "--help"], &["-i", "data.json"]),
+        (&["admin", "token", "--help"], &["--json", "bourse admin token"]),
     ] {
         let help = home.run(command).done();
         words.iter().for_each(|word| assert!(help.contains(word), "{command:?} does not mention {word}"));

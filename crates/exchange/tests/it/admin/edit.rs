@@ -41,7 +41,7 @@ fn a_change_is_in_force_when_the_answer_says_so() {
             ("PUT", "bidders/new", constant(0, 0.8), "changed", "s", "new"),
             ("PUT", "supplies/s", json!({"bidders": ["b"], "auction": "second_price"}), "changed", "s", "b"),
             ("DELETE", "bidders/new", none.clone(), "deleted", "s", "b"),
-            ("DELETE", "supplies/s", none.clone(), "deleted", "supply1", "b"),
+            ("DELETE", "supplies/s", none, "deleted", "supply1", "b"),
         ] {
             let changed = admin.make(method, &format!("/admin/v1/{path}"), &body);
             assert_eq!(changed["outcome"], outcome, "{method} {path}: {changed}");

@@ -3,6 +3,7 @@
 use super::{Admin, token};
 use crate::client::Connection;
 use crate::database::Postgres;
+use crate::docs::refs;
 use crate::programs::free_port;
 use crate::server::{Home, eventually};
 use serde_json::Value;
@@ -10,6 +11,11 @@ use serde_json::Value;
 /// Every route of the OpenAPI document, as method, path and example body; what ends the server comes last.
 fn routes(admin: &Admin) -> Vec<(String, String, String)> {
     let document = admin.ask_as("GET", "/openapi.json", &[], "").json();
+    let mut found = Vec::new();
+    refs(&document, &mut found);
+    for target in found {
+        assert!(document.pointer(&target[1..]).is_some(), "{target} is missing");
+    }
     let mut routes = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -128,6 +134,11 @@ fn a_setting_that_would_let_the_wrong_in_stops_the_start() {
         assert!(said.one_line_error().contains(named), "{said:?}");
         assert!(!said.err.contains(&digest), "{said:?}");
     }
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
+    let home = Home::empty().set("BOURSE_ADMIN_LISTEN", &taken).set("BOURSE_ADMIN_TOKEN_SHA256", &digest);
+    let said = home.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert!(said.one_line_error().contains("admin.listen"), "{said:?}");
     let home =
         Home::empty().set("BOURSE_ADMIN_LISTEN", "0.0.0.0:0").set("BOURSE_ADMIN_TOKEN_SHA256", &digest);
     let server = home.set("BOURSE_ADMIN_ALLOW_REMOTE", "true").serve();
@@ -158,7 +169,7 @@ fn who_is_refused_is_counted_and_logged_within_bounds() {
     let admin = Admin::usual();
     let asked = std::time::Instant::now();
     (0..100).for_each(|_| {
-        admin.ask_as("DELETE", "/admin/v1/supplies/supply1", &[], "").is_refusal(401, "unauthorized")
+        admin.ask_as("DELETE", "/admin/v1/supplies/supply1", &[], "").is_refusal(401, "unauthorized");
     });
     let most = asked.elapsed().as_secs() as usize + 1;
     assert_eq!(admin.server.metric("bourse_admin_unauthorized_total"), 100);
