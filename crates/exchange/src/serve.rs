@@ -88,7 +88,7 @@ async fn leave(site: &Site, delay: Duration, signals: &mut Signals) {
 fn site(config: &Config, exchange: Exchange) -> Site {
     Site {
         exchange: Arc::new(exchange),
-        lifecycle: Lifecycle::new(config.clock),
+        lifecycle: Lifecycle::new(config.clock, config.workers),
         meters: (0..config.workers).map(|_| Arc::new(Meters::default())).collect(),
         key: config.rate_limit_key,
         body_max_bytes: config.http.body_max_bytes,
