@@ -8,7 +8,7 @@
 #
 # With an engine at hand (`docker info`) it uses that and pulls the images of compose.yaml. Without one, as root on Debian,
 # it starts one of its own on a directory of its own, and makes the images from Debian's packages; Grafana, which Debian
-# does not have, is left out. Packages: docker.io docker-compose debootstrap curl jq python3-venv systemd
+# does not have, is left out. It needs Debian's Docker engine and docker-compose, debootstrap, curl, jq, python3-venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -58,7 +58,7 @@ start_engine() {
     local packages=ca-certificates,postgresql,redis-server,redis-tools,nginx-light,prometheus
     # Debian's client builds as Debian's engine does; another one may want a plug-in for it.
     [ -x /usr/bin/docker ] && : "${DOCKER:=/usr/bin/docker}"
-    command -v dockerd debootstrap >/dev/null || fail "no engine: apt-get install docker.io docker-compose debootstrap"
+    command -v dockerd debootstrap >/dev/null || fail "no engine: install Docker, or Debian's packages of it, with docker-compose and debootstrap"
     export DOCKER_HOST=unix://$dir/docker.sock
     dockerd --data-root "$dir/data" --exec-root "$dir/exec" -p "$dir/pid" -H "$DOCKER_HOST" --bridge none \
         >"$dir/engine.log" 2>&1 &
