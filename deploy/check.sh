@@ -16,8 +16,8 @@ dir=$(mktemp -d /var/tmp/bourse-check.XXXXXX)
 engine=
 project="bourse-check-$$"
 export COMPOSE_PROJECT_NAME=$project DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
-export BOURSE_PORT=${BOURSE_PORT:-18000} NGINX_PORT=${NGINX_PORT:-18080} PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090}
-app=http://127.0.0.1:$BOURSE_PORT
+export APP_PORT=${APP_PORT:-18000} NGINX_PORT=${NGINX_PORT:-18080} PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090}
+app=http://127.0.0.1:$APP_PORT
 nginx=http://127.0.0.1:$NGINX_PORT
 
 ok() { printf 'ok     %s\n' "$*"; }
@@ -80,12 +80,12 @@ start_engine() {
 }
 
 build_image() {
-    if [ -n "${IMAGE:-}" ]; then export BOURSE_IMAGE=$IMAGE; return; fi
+    if [ -n "${IMAGE:-}" ]; then export APP_IMAGE=$IMAGE; return; fi
     [ -n "${BINARY:-}" ] || { cargo build --locked --package exchange; BINARY=target/debug/bourse; }
     mkdir -p target/image
     cp "$BINARY" target/image/bourse
     docker build --quiet "${base[@]}" --build-arg BINARY=prebuilt -t bourse-check:app . >/dev/null
-    export BOURSE_IMAGE=bourse-check:app
+    export APP_IMAGE=bourse-check:app
     ok "the image is built, with the program and its libraries: $(docker image inspect -f '{{.Size}}' bourse-check:app) bytes"
 }
 
