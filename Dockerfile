@@ -7,7 +7,7 @@
 #   --build-arg BUILD_IMAGE=…   with Rust and a C compiler
 #   --build-arg BASE_IMAGE=…    with the C library of the build image, or a newer one
 # A faster build of a slower program: --build-arg PROFILE=release
-# A program that was built elsewhere: --build-arg BINARY=prebuilt, from target/image/bourse
+# A program that was built elsewhere, with BuildKit: --build-arg BINARY=prebuilt, from target/image/bourse
 ARG BUILD_IMAGE=rust:1.95-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim
 ARG BINARY=build
@@ -21,7 +21,8 @@ RUN cargo build --locked --package exchange --profile "$PROFILE" --features "$FE
  && cp "target/$PROFILE/bourse" /bourse
 
 FROM scratch AS prebuilt
-COPY target/image/bourse /bourse
+# Builders that build every stage come by here without one: the licence keeps the list from being empty.
+COPY LICENSE-MIT target/image/bours[e] /
 
 FROM ${BINARY} AS binary
 

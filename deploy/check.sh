@@ -8,7 +8,7 @@
 #
 # With an engine at hand (`docker info`) it uses that and pulls the images of compose.yaml. Without one, as root on Debian,
 # it starts one of its own on a directory of its own, and makes the images from Debian's packages; Grafana, which Debian
-# does not have, is left out. Packages: docker.io docker-compose debootstrap curl jq python3-venv systemd
+# does not have, is left out. It needs Debian's Docker engine and docker-compose, debootstrap, curl, jq, python3-venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,8 +16,8 @@ dir=$(mktemp -d /var/tmp/bourse-check.XXXXXX)
 engine=
 project="bourse-check-$$"
 export COMPOSE_PROJECT_NAME=$project DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
-export BOURSE_PORT=${BOURSE_PORT:-18000} NGINX_PORT=${NGINX_PORT:-18080} PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090}
-app=http://127.0.0.1:$BOURSE_PORT
+export APP_PORT=${APP_PORT:-18000} NGINX_PORT=${NGINX_PORT:-18080} PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090}
+app=http://127.0.0.1:$APP_PORT
 nginx=http://127.0.0.1:$NGINX_PORT
 
 ok() { printf 'ok     %s\n' "$*"; }
@@ -58,7 +58,7 @@ start_engine() {
     local packages=ca-certificates,postgresql,redis-server,redis-tools,nginx-light,prometheus
     # Debian's client builds as Debian's engine does; another one may want a plug-in for it.
     [ -x /usr/bin/docker ] && : "${DOCKER:=/usr/bin/docker}"
-    command -v dockerd debootstrap >/dev/null || fail "no engine: apt-get install docker.io docker-compose debootstrap"
+    command -v dockerd debootstrap >/dev/null || fail "no engine: install Docker, or Debian's packages of it, with docker-compose and debootstrap"
     export DOCKER_HOST=unix://$dir/docker.sock
     dockerd --data-root "$dir/data" --exec-root "$dir/exec" -p "$dir/pid" -H "$DOCKER_HOST" --bridge none \
         >"$dir/engine.log" 2>&1 &
@@ -80,12 +80,12 @@ start_engine() {
 }
 
 build_image() {
-    if [ -n "${IMAGE:-}" ]; then export BOURSE_IMAGE=$IMAGE; return; fi
+    if [ -n "${IMAGE:-}" ]; then export APP_IMAGE=$IMAGE; return; fi
     [ -n "${BINARY:-}" ] || { cargo build --locked --package exchange; BINARY=target/debug/bourse; }
     mkdir -p target/image
     cp "$BINARY" target/image/bourse
     docker build --quiet "${base[@]}" --build-arg BINARY=prebuilt -t bourse-check:app . >/dev/null
-    export BOURSE_IMAGE=bourse-check:app
+    export APP_IMAGE=bourse-check:app
     ok "the image is built, with the program and its libraries: $(docker image inspect -f '{{.Size}}' bourse-check:app) bytes"
 }
 

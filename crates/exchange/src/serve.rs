@@ -114,7 +114,7 @@ async fn leave(site: &Site, delay: Duration, signals: &mut Signals) {
 fn site(config: &Config, address: SocketAddr, exchange: Exchange) -> Site {
     Site {
         exchange: Arc::new(exchange),
-        lifecycle: Lifecycle::new(config.clock),
+        lifecycle: Lifecycle::new(config.clock, config.workers),
         board: Board::new(address, config.http.subscribers_max),
         meters: (0..config.workers).map(|_| Arc::new(Meters::default())).collect(),
         key: config.rate_limit_key,

@@ -1,8 +1,8 @@
 //! Listening: a socket per core on one address (SO_REUSEPORT), so that a request stays on the core that accepted it.
 //!
 //! * Bound: `connections_max`; a connection over it is answered 503 `overloaded` and closed.
-//! * Drain: a core takes what the kernel has already accepted for it, then closes its socket; connections finish the
-//!   request they are in, and whatever is left at the deadline is cut.
+//! * Drain: a core takes what the kernel has already accepted for it, then closes its socket; when all have, connections
+//!   finish the request they are in, and whatever is left at the deadline is cut.
 
 use super::connection::{self, SWEEP};
 use super::problem::{Code, Refusal};
@@ -92,9 +92,11 @@ pub fn run(
             () = accept(&core, &listener) => {}
             _ = drain.wait_for(Option::is_some) => {}
         }
-        core.connections.wake();
-        take_accepted(&core, listener).await;
         let deadline = drain.borrow().unwrap_or_else(Instant::now);
+        take_accepted(&core, listener).await;
+        // A core that has ended badly never does.
+        let _ = tokio::time::timeout_at(deadline.into(), site.lifecycle.close_door()).await;
+        core.connections.wake();
         finish(&core, deadline).await;
         sweeper.abort();
         Ok(())

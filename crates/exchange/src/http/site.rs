@@ -70,18 +70,21 @@ pub struct Lifecycle {
     ready: AtomicBool,
     leaving: AtomicBool,
     draining: AtomicBool,
+    /// How many cores still let new connections in.
+    doors: watch::Sender<usize>,
     /// When draining must have ended, once it began.
     deadline: watch::Sender<Option<Instant>>,
     clock: Clock,
 }
 
 impl Lifecycle {
-    /// Doors about to open.
-    pub fn new(clock: Clock) -> Self {
+    /// Doors about to open, one for each core.
+    pub fn new(clock: Clock, cores: usize) -> Self {
         Self {
             ready: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            doors: watch::Sender::new(cores),
             deadline: watch::Sender::new(None),
             clock,
         }
@@ -93,7 +96,7 @@ impl Lifecycle {
     }
 
     fn ready(&self) -> Result<(), &'static str> {
-        if self.is_draining() || self.leaving.load(Ordering::Acquire) {
+        if self.leaving.load(Ordering::Acquire) {
             Err("draining")
         } else if self.ready.load(Ordering::Acquire) {
             Ok(())
@@ -107,13 +110,24 @@ impl Lifecycle {
         self.leaving.store(true, Ordering::Release);
     }
 
-    /// No new connections from now on; what is in flight has until `deadline`.
+    /// Every core closes its door; what is in flight has until `deadline`.
     pub fn drain(&self, deadline: Instant) {
-        self.draining.store(true, Ordering::Release);
+        self.leave();
         self.deadline.send_replace(Some(deadline));
     }
 
-    /// Whether the drain has begun.
+    /// A core has closed its door; returns when all have. Only then do connections learn of the drain: those who leave
+    /// come back at once, and must find the doors closed, not about to close.
+    pub async fn close_door(&self) {
+        self.doors.send_modify(|open| *open -= 1);
+        if *self.doors.borrow() == 0 {
+            self.draining.store(true, Ordering::Release);
+        }
+        // The sender lives as long as this.
+        let _ = self.doors.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// Whether each answer is the last of its connection.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
