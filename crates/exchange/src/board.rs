@@ -120,7 +120,7 @@ pub async fn keep(site: Arc<Site>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut history = History::new(Sample::of(&site));
     let mut others = Vec::new();
-    let mut making: Option<JoinHandle<Tables>> = None;
+    let mut making: Option<JoinHandle<Option<Tables>>> = None;
     let (mut begun, mut due) = (Instant::now(), Instant::now());
     let board = &site.board;
     loop {
@@ -129,7 +129,7 @@ pub async fn keep(site: Arc<Site>) {
             Some(made) = OptionFuture::from(making.as_mut()) => {
                 making = None;
                 due = Instant::now() + begun.elapsed() * REST;
-                if let Ok(made) = made {
+                if let Ok(Some(made)) = made {
                     board.tables.send_replace(Some(Arc::new(made)));
                     show(&site, &history, &others);
                 }
