@@ -107,10 +107,12 @@ impl Board {
         self.is_current.store(true, Ordering::Release);
     }
 
-    /// Nobody watches: what is there gets old.
-    fn leave(&self) {
+    /// Nobody watches: what is there gets old. Tables go as soon as others may be made.
+    fn leave(&self, due: Instant) {
         self.is_current.store(false, Ordering::Release);
-        self.tables.send_replace(None);
+        if Instant::now() >= due {
+            self.tables.send_replace(None);
+        }
     }
 }
 
@@ -146,7 +148,7 @@ pub async fn keep(site: Arc<Site>) {
             }
         }
         if !board.is_watched() {
-            board.leave();
+            board.leave(due);
         } else if making.is_none() && Instant::now() >= due {
             begun = Instant::now();
             making = Some(tokio::spawn(Tables::make(Arc::clone(&site.exchange))));

@@ -76,12 +76,14 @@ pub struct CountryRow {
     revenue: Exact<Cpm>,
 }
 
-/// The sums over all supplies, ever and everywhere.
+/// The sums over all rows.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Sums {
+    /// Ever and everywhere, as are the next two.
     requests: u64,
     sold: u64,
     revenue: Exact<Cpm>,
+    /// Of this instance since its start.
     calls: u64,
 }
 
