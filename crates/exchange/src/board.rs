@@ -107,10 +107,12 @@ impl Board {
         self.is_current.store(true, Ordering::Release);
     }
 
-    /// Nobody watches: what is there gets old.
-    fn leave(&self) {
+    /// Nobody watches: what is there gets old. Tables go as soon as others may be made.
+    fn leave(&self, due: Instant) {
         self.is_current.store(false, Ordering::Release);
-        self.tables.send_replace(None);
+        if Instant::now() >= due {
+            self.tables.send_replace(None);
+        }
     }
 }
 
@@ -120,7 +122,7 @@ pub async fn keep(site: Arc<Site>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut history = History::new(Sample::of(&site));
     let mut others = Vec::new();
-    let mut making: Option<JoinHandle<Tables>> = None;
+    let mut making: Option<JoinHandle<Option<Tables>>> = None;
     let (mut begun, mut due) = (Instant::now(), Instant::now());
     let board = &site.board;
     loop {
@@ -129,7 +131,7 @@ pub async fn keep(site: Arc<Site>) {
             Some(made) = OptionFuture::from(making.as_mut()) => {
                 making = None;
                 due = Instant::now() + begun.elapsed() * REST;
-                if let Ok(made) = made {
+                if let Ok(Some(made)) = made {
                     board.tables.send_replace(Some(Arc::new(made)));
                     show(&site, &history, &others);
                 }
@@ -146,7 +148,7 @@ pub async fn keep(site: Arc<Site>) {
             }
         }
         if !board.is_watched() {
-            board.leave();
+            board.leave(due);
         } else if making.is_none() && Instant::now() >= due {
             begun = Instant::now();
             making = Some(tokio::spawn(Tables::make(Arc::clone(&site.exchange))));

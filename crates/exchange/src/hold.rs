@@ -87,15 +87,29 @@ impl Exchange {
 
     /// The same, with what other instances have counted.
     pub fn report_with(&self, others: &BTreeMap<Id, SupplyTotals>) -> BTreeMap<Id, SupplyTotals> {
-        let snapshot = self.catalogue.snapshot();
-        let mut report = self.statistics.report();
-        for (id, counts) in others {
-            report.entry(id.clone()).or_default().add(counts.clone());
-        }
-        for (id, totals) in &mut report {
-            totals.list(snapshot.supply(id.as_str()).map_or(&[][..], |supply| supply.bidders()));
-        }
+        let mut report = BTreeMap::new();
+        self.each_with(others, |id, totals| _ = report.insert(id, totals));
         report
+    }
+
+    /// The same, one by one and in no order: who needs only sums need not hold all of it.
+    pub fn each_with(&self, others: &BTreeMap<Id, SupplyTotals>, mut visit: impl FnMut(Id, SupplyTotals)) {
+        let snapshot = self.catalogue.snapshot();
+        let mut visit = |id: Id, mut totals: SupplyTotals| {
+            totals.list(snapshot.supply(id.as_str()).map_or(&[][..], |supply| supply.bidders()));
+            visit(id, totals);
+        };
+        let ours = self.statistics.marks();
+        for (id, counts) in others.iter().filter(|(id, _)| !ours.contains_key(*id)) {
+            visit(id.clone(), counts.clone());
+        }
+        for id in ours.into_keys() {
+            let (_, mut totals) = self.statistics.supply(&id);
+            if let Some(counts) = others.get(&id) {
+                totals.add(counts.clone());
+            }
+            visit(id, totals);
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //!   lock), so whoever reads it knows which auctions it has seen. That is what makes the counts a view of the journal.
 //! * Growth: a core has a block for each supply it has held an auction for; an auction touches one block, whatever
 //!   the number of supplies. When a supply changes its bidders, its counts move to a new block.
+//! * Activity: beside all that, and outside it, what was done since the start is counted for those who watch.
 //! * Locks: a core takes its own lock when it meets a supply for the first time, and never again for that supply.
 
 use crate::activity::{Activity, CallTotals, Calls, Sales};

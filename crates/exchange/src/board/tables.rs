@@ -76,12 +76,14 @@ pub struct CountryRow {
     revenue: Exact<Cpm>,
 }
 
-/// The sums over all supplies, ever and everywhere.
+/// The sums over all rows.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Sums {
+    /// Ever and everywhere, as are the next two.
     requests: u64,
     sold: u64,
     revenue: Exact<Cpm>,
+    /// Of this instance since its start.
     calls: u64,
 }
 
@@ -100,8 +102,8 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Reads everything, on a thread of its own.
-    pub async fn make(exchange: Arc<Exchange>) -> Self {
+    /// Reads everything, on a thread of its own; None if that has failed.
+    pub async fn make(exchange: Arc<Exchange>) -> Option<Self> {
         let (others, is_fresh) = match &exchange.others {
             Some(others) => {
                 let read = others.read().await;
@@ -110,53 +112,53 @@ impl Tables {
             None => (Arc::default(), true),
         };
         let read_at = Instant::now();
-        let made = tokio::task::spawn_blocking(move || {
-            let statistics = &exchange.statistics;
-            let since = (statistics.sales_by_country(), statistics.calls());
-            Self::of(read_at, &exchange.report_with(&others), &since.0, &since.1)
-        });
-        let made = made
-            .await
-            .unwrap_or_else(|_| Self::of(read_at, &BTreeMap::new(), &BTreeMap::new(), &BTreeMap::new()));
-        Self { is_fresh, ..made }
+        let made = tokio::task::spawn_blocking(move || Self::read(&exchange, &others, read_at, is_fresh));
+        made.await.ok()
     }
 
-    fn of(
+    fn read(
+        exchange: &Exchange,
+        others: &BTreeMap<Id, SupplyTotals>,
         read_at: Instant,
-        report: &BTreeMap<Id, SupplyTotals>,
-        sales: &BTreeMap<Country, Sales>,
-        calls: &BTreeMap<Id, CallTotals>,
+        is_fresh: bool,
     ) -> Self {
-        let mut sums = Sums::default();
-        let mut bidders: BTreeMap<&Id, BidderTotals> = BTreeMap::new();
+        let (sales, mut calls) = (exchange.statistics.sales_by_country(), exchange.statistics.calls());
+        let mut sums = Sums { calls: calls.values().map(CallTotals::calls).sum(), ..Sums::default() };
+        let mut bidders: BTreeMap<Id, BidderTotals> = BTreeMap::new();
         let mut requests: BTreeMap<Country, u64> = BTreeMap::new();
-        let mut supplies = Vec::with_capacity(report.len());
-        for (id, supply) in report {
+        let mut supplies = Vec::new();
+        exchange.each_with(others, |id, supply| {
             let (mut sold, mut revenue) = (0, Cpm::ZERO);
-            for (id, totals) in &supply.bidders {
+            for (id, totals) in supply.bidders {
                 (sold, revenue) = (sold + totals.wins, revenue.plus(totals.revenue));
-                bidders.entry(id).or_default().add(*totals);
+                bidders.entry(id).or_default().add(totals);
             }
-            for (country, n) in &supply.reqs_per_country {
-                *requests.entry(*country).or_default() += n;
+            for (country, n) in supply.reqs_per_country {
+                *requests.entry(country).or_default() += n;
             }
             sums.requests += supply.total_reqs;
             sums.sold += sold;
             sums.revenue = Exact(sums.revenue.0.plus(revenue));
-            let (id, requests) = (Text(id.clone()), supply.total_reqs);
-            supplies.push(SupplyRow { id, requests, sold, revenue: Exact(revenue) });
-        }
-        calls.keys().for_each(|id| _ = bidders.entry(id).or_default());
-        sums.calls = calls.values().map(CallTotals::calls).sum();
-        let bidders = bidders
-            .into_iter()
-            .map(|(id, totals)| BidderRow::of(id, totals, calls.get(id).copied().unwrap_or_default()));
+            supplies.push(SupplyRow {
+                id: Text(id),
+                requests: supply.total_reqs,
+                sold,
+                revenue: Exact(revenue),
+            });
+        });
+        // Who was asked, won nothing, and is listed no more.
+        calls.keys().for_each(|id| _ = bidders.entry(id.clone()).or_default());
+        let bidder = |(id, totals)| {
+            let calls = calls.remove(&id).unwrap_or_default();
+            BidderRow::of(id, totals, &calls)
+        };
+        let bidders = bidders.into_iter().map(bidder).collect();
         let country = |(country, requests): (Country, u64)| {
             let Sales { auctions, sold, revenue } = sales.get(&country).copied().unwrap_or_default();
             CountryRow { id: country.alpha2(), requests, auctions, sold, revenue: Exact(revenue) }
         };
-        let (bidders, countries) = (bidders.collect(), requests.into_iter().map(country).collect());
-        Self { read_at, sums, is_fresh: true, supplies, bidders, countries }
+        let countries = requests.into_iter().map(country).collect();
+        Self { read_at, sums, is_fresh, supplies, bidders, countries }
     }
 
     /// The supplies that `view` asks for.
@@ -181,10 +183,10 @@ pub fn latency_bounds_ms() -> impl Iterator<Item = f64> {
 }
 
 impl BidderRow {
-    fn of(id: &Id, totals: BidderTotals, calls: CallTotals) -> Self {
+    fn of(id: Id, totals: BidderTotals, calls: &CallTotals) -> Self {
         let quantile = |q| quantile(&calls.latencies, latency_bound_ms, q).map(|ms| rounded(ms, 1));
         Self {
-            id: Text(id.clone()),
+            id: Text(id),
             wins: totals.wins,
             revenue: Exact(totals.revenue),
             no_bids: totals.no_bids,
@@ -343,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_row_has_every_number_that_its_table_is_sorted_by() {
-        let bidder = BidderRow::of(&Id::new("b").unwrap(), BidderTotals::default(), CallTotals::default());
+        let bidder = BidderRow::of(Id::new("b").unwrap(), BidderTotals::default(), &CallTotals::default());
         let country = CountryRow { id: "US", requests: 0, auctions: 0, sold: 0, revenue: Exact(Cpm::ZERO) };
         let rows: [(&str, &dyn Row); 3] =
             [("supplies", &rows(1)[0]), ("bidders", &bidder), ("countries", &country)];

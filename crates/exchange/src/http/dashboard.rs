@@ -23,7 +23,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use serde::Deserialize;
 use std::convert::Infallible;
@@ -101,7 +101,12 @@ pub(super) async fn events(State(site): State<Arc<Site>>) -> Response {
             Some((event, (subscription, drain)))
         });
     let wire = stream::once(ready(Bytes::from_static(RETRY))).chain(next).map(Ok::<_, Infallible>);
-    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
+    // The last is for nginx, which would keep events until it has a buffer full.
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
     (headers, Body::from_stream(wire)).into_response()
 }
 

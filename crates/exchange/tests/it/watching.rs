@@ -4,13 +4,17 @@ use crate::catalogues::{self, constant};
 use crate::client::{Connection, any_bid, bid_body, wire};
 use crate::database::Postgres;
 use crate::fleet::shared;
+use crate::nginx::Nginx;
 use crate::redis::Redis;
 use crate::server::{Home, Server, eventually};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 
 /// A page that watches.
-struct Watcher(Connection);
+struct Watcher {
+    connection: Connection,
+    unread: Vec<u8>,
+}
 
 impl Watcher {
     /// None: refused.
@@ -24,17 +28,21 @@ impl Watcher {
             return None;
         }
         assert_eq!(head.header("content-type"), Some("text/event-stream"));
-        Some(Self(connection))
+        Some(Self { connection, unread: Vec::new() })
     }
 
     /// The next event; None: the stream has ended.
     fn next(&mut self) -> Option<Value> {
         loop {
-            let chunk = self.0.chunk().filter(|chunk| !chunk.is_empty())?;
-            let text = String::from_utf8(chunk).unwrap();
-            if let Some(data) = text.strip_prefix("data: ") {
-                return Some(serde_json::from_str(data).expect(data));
+            // A proxy may cut chunks anew.
+            while let Some(end) = self.unread.windows(2).position(|window| window == b"\n\n") {
+                let event: Vec<u8> = self.unread.drain(..end + 2).collect();
+                if let Some(data) = event.strip_prefix(b"data: ") {
+                    return Some(serde_json::from_slice(data).expect("JSON"));
+                }
             }
+            let chunk = self.connection.chunk().filter(|chunk| !chunk.is_empty())?;
+            self.unread.extend(chunk);
         }
     }
 
@@ -136,6 +144,17 @@ fn no_more_pages_watch_than_there_are_places_and_a_place_left_is_free() {
     let b = third.unwrap().next().unwrap();
     assert!(b["time_ms"].as_u64() >= a["time_ms"].as_u64());
     assert_eq!(server.request("HEAD", "/dashboard/events", &[], b"").status, 503);
+}
+
+#[test]
+fn events_come_through_nginx_as_they_are_made() {
+    let server = Server::usual();
+    let nginx = Nginx::before(&[server.address]);
+    let mut watcher = Watcher::open(nginx.address).expect("a place");
+    let first = watcher.next().unwrap();
+    server.bid(any_bid());
+    watcher.until("the next ones follow", |event| event["sums"]["requests"] == 1);
+    assert_eq!(first["sums"]["requests"], 0);
 }
 
 #[test]

@@ -124,18 +124,25 @@ function show(moment) {
   known("country-ids", moment.countries.rows);
 }
 
+/** What stands above the figures; nothing hides it. */
+function notice(words) {
+  text("notice", words);
+  byId("notice").hidden = words === "";
+}
+
 /** EventSource comes back by itself when a connection breaks, but not after a refusal. */
 function listen() {
   const source = new EventSource("/dashboard/events");
   source.addEventListener("message", (event) => {
     heardAt = performance.now();
-    byId("notice").hidden = true;
-    show(JSON.parse(event.data));
+    const moment = JSON.parse(event.data);
+    const age = moment.tables_age_s;
+    notice(age > STALE_MS / 1000 ? `There is much to add up: the tables and sums are ${format.time(age)} old.` : "");
+    show(moment);
   });
   source.addEventListener("error", () => {
     if (source.readyState !== EventSource.CLOSED) return;
-    text("notice", "The exchange refuses another page that watches, or is away. Trying again.");
-    byId("notice").hidden = false;
+    notice("The exchange refuses another page that watches, or is away. Trying again.");
     setTimeout(listen, RETRY_MS);
   });
 }
