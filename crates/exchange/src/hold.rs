@@ -7,7 +7,6 @@ use crate::callout::{Callout, Simulated};
 use crate::limiter::shared::{Asker, Shared};
 use crate::limiter::{Knock, Limiter, Verdict};
 use crate::log;
-use crate::metrics::{BidderMeters, Bidders};
 use crate::recorder::Recorder;
 use crate::trace::{Parent, Tracer, Traces};
 use auction::{Answers, AuctionId, Chance, Clearing, Id, NoSale, Opportunity, Record, Supply, clear, invite};
@@ -40,8 +39,8 @@ pub struct Exchange {
     pub callout: Simulated,
     /// What was counted.
     pub statistics: Arc<Statistics>,
-    /// What was counted of bidders, for the metrics.
-    pub bidders: Bidders,
+    /// With more bidders, the metrics have no series for each.
+    pub bidders_max: usize,
     /// Where auctions are recorded; None: nowhere.
     pub journal: Option<Arc<Journal>>,
     /// How many damaged or unreadable places of it the start came to.
@@ -171,7 +170,6 @@ pub struct Desk {
     asker: Option<Rc<Asker>>,
     tracer: Option<Tracer>,
     tally: Tally,
-    bidders: BidderMeters,
     snapshot: RefCell<Rc<OwnPointer>>,
     /// Answers and clearings of past auctions, to be used again.
     papers: RefCell<Vec<(Answers, Clearing)>>,
@@ -187,7 +185,6 @@ impl Desk {
             asker: exchange.shared_limit.as_ref().map(Asker::new),
             tracer: exchange.traces.as_ref().and_then(Traces::tracer),
             tally: exchange.statistics.tally(core),
-            bidders: exchange.bidders.meters(core),
             snapshot: RefCell::new(Rc::new(OwnPointer(exchange.catalogue.snapshot()))),
             papers: RefCell::default(),
         }
@@ -303,7 +300,6 @@ impl Desk {
             None => Offset::new(0)..Offset::new(0),
         };
         self.tally.count(supply, record, stands.end.get());
-        self.bidders.count(supply, record);
         let one_in = self.exchange.log_one_in.load(Ordering::Relaxed);
         if one_in > 0 && record.id.sequence.is_multiple_of(one_in.into()) {
             log::auction(record);

@@ -10,7 +10,6 @@ use crate::config::Config;
 use crate::hold::{Exchange, unix_us};
 use crate::limiter::Limiter;
 use crate::limiter::shared::Shared;
-use crate::metrics::Bidders;
 use crate::recorder::Recorder;
 use crate::trace::Traces;
 use anyhow::{Context, Result};
@@ -106,7 +105,7 @@ impl Ledger {
             others: self.journal.as_ref().filter(|_| config.redis.is_some()).map(others),
             callout: Simulated { clock: config.clock },
             statistics: Arc::clone(&self.statistics),
-            bidders: Bidders::new(config.workers, config.metrics_bidders_max),
+            bidders_max: config.metrics_bidders_max,
             journal: self.journal.clone(),
             damaged_at_start: self.found.damaged + self.found.unreadable,
             damage: Arc::clone(&self.damage),

@@ -5,12 +5,10 @@
 //! * Bound: beyond `metrics.bidders_max` bidders there is no series for each of them, only for all of them together.
 //! * What each means, and when to worry: `docs/operations.md`.
 
-mod bidders;
 mod format;
 mod process;
 mod scrape;
 
-pub use bidders::{BidderMeters, Bidders};
 pub use format::Format;
 
 use crate::http::problem::Code;

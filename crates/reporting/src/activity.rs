@@ -3,7 +3,7 @@
 //!
 //! * Writers: each core its own, with one store a counter and no lock.
 //! * Readers: any, at any time; numbers that belong together may be an auction apart.
-//! * Growth: a table of countries, and 55 counters for each bidder that was ever asked.
+//! * Growth: a table of countries, and 58 counters for each bidder that was ever asked.
 
 use crate::Counter;
 use auction::{Answer, Country, Cpm, Fate, Id, Record, Supply};
@@ -34,29 +34,38 @@ impl Sales {
 /// How one bidder has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallTotals {
-    /// Answers by their latency; [`latency_bound_ms`] says which.
+    /// Answers in time by their latency; [`latency_bound_ms`] says which.
     pub latencies: [u64; LATENCIES],
-    /// Answers with a bid.
-    pub bids: u64,
+    /// The sum of their latencies.
+    pub latency_ns: u64,
+    /// By kind: [`Answer::Bid`], [`Answer::NoBid`], [`Answer::Timeout`].
+    pub answers: [u64; 3],
     /// Bids that won.
     pub wins: u64,
 }
 
 impl Default for CallTotals {
     fn default() -> Self {
-        Self { latencies: [0; LATENCIES], bids: 0, wins: 0 }
+        Self { latencies: [0; LATENCIES], latency_ns: 0, answers: [0; 3], wins: 0 }
     }
 }
 
 impl CallTotals {
     /// How often it was asked.
     pub fn calls(&self) -> u64 {
-        self.latencies.iter().sum()
+        self.answers.iter().sum()
     }
 
-    fn add(&mut self, other: Self) {
+    /// How often it answered like this.
+    pub fn answered(&self, answer: Answer) -> u64 {
+        self.answers[answer as usize]
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: Self) {
         self.latencies.iter_mut().zip(other.latencies).for_each(|(sum, n)| *sum += n);
-        self.bids += other.bids;
+        self.latency_ns += other.latency_ns;
+        self.answers.iter_mut().zip(other.answers).for_each(|(sum, n)| *sum += n);
         self.wins += other.wins;
     }
 }
@@ -103,13 +112,19 @@ impl SalesCounts {
 #[derive(Debug)]
 pub(crate) struct Calls {
     latencies: [Counter; LATENCIES],
-    bids: Counter,
+    latency_ns: Counter,
+    answers: [Counter; 3],
     wins: Counter,
 }
 
 impl Default for Calls {
     fn default() -> Self {
-        Self { latencies: [const { Counter::ZERO }; LATENCIES], bids: Counter::ZERO, wins: Counter::ZERO }
+        Self {
+            latencies: [const { Counter::ZERO }; LATENCIES],
+            latency_ns: Counter::ZERO,
+            answers: [const { Counter::ZERO }; 3],
+            wins: Counter::ZERO,
+        }
     }
 }
 
@@ -117,7 +132,8 @@ impl Calls {
     fn totals(&self) -> CallTotals {
         CallTotals {
             latencies: self.latencies.each_ref().map(Counter::get),
-            bids: self.bids.get(),
+            latency_ns: self.latency_ns.get(),
+            answers: self.answers.each_ref().map(Counter::get),
             wins: self.wins.get(),
         }
     }
@@ -159,9 +175,10 @@ impl Activity {
         }
         for reply in &record.answers.replies {
             let calls = &calls[reply.slot as usize];
-            calls.latencies[place(reply.latency_ns)].add(1);
-            if reply.answer == Answer::Bid {
-                calls.bids.add(1);
+            calls.answers[reply.answer as usize].add(1);
+            if reply.answer != Answer::Timeout {
+                calls.latencies[place(reply.latency_ns)].add(1);
+                calls.latency_ns.add(reply.latency_ns);
             }
         }
         for (bid, fate) in record.answers.bids.iter().zip(&record.clearing.fates) {

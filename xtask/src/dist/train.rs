@@ -102,7 +102,7 @@ fn catalogue() -> String {
 }
 
 fn request(client: u32, number: u32) -> Vec<u8> {
-    if client == 3 && number % 4_000 == 0 {
+    if client == 3 && number.is_multiple_of(4_000) {
         let page = PAGES[(number / 4_000) as usize % PAGES.len()];
         return format!("GET {page} HTTP/1.1\r\nhost: training\r\n\r\n").into_bytes();
     }
@@ -112,13 +112,13 @@ fn request(client: u32, number: u32) -> Vec<u8> {
         1 => "203.0.113.7".to_owned(),
         _ => format!("10.{b}.{c}.{d}"),
     };
-    let country = if number % 40 == 0 { COUNTRIES[4] } else { COUNTRIES[(number / 7) as usize % 4] };
+    let country = if number.is_multiple_of(40) { COUNTRIES[4] } else { COUNTRIES[(number / 7) as usize % 4] };
     let supply = (number * 37 + client) % SUPPLIES;
     let mut body = format!(
         r#"{{"supply_id":"s{supply}","ip":"{ip}","country":"{country}","tmax":{}}}"#,
         50 + number % 400
     );
-    if number % 50 == 0 {
+    if number.is_multiple_of(50) {
         body.pop();
     }
     // What no plain request says, so that the HTTP library reads it.

@@ -7,7 +7,7 @@
 use super::samples::{quantile, rounded};
 use crate::hold::Exchange;
 use crate::json::{Exact, Text};
-use auction::{Country, Cpm, Id};
+use auction::{Answer, Country, Cpm, Id};
 use reporting::activity::{CallTotals, LATENCIES, Sales, latency_bound_ms};
 use reporting::{BidderTotals, SupplyTotals};
 use serde::Serialize;
@@ -53,10 +53,10 @@ pub struct BidderRow {
     calls_bid: u64,
     /// Of those, won.
     calls_won: u64,
-    /// Its latency in milliseconds, since the start.
+    /// The latency of its answers in time, in milliseconds, since the start.
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
-    /// Calls by latency; `latency_bounds_ms` says which.
+    /// Answers in time by latency; `latency_bounds_ms` says which.
     latencies: Vec<u64>,
 }
 
@@ -192,7 +192,7 @@ impl BidderRow {
             no_bids: totals.no_bids,
             timeouts: totals.timeouts,
             calls: calls.calls(),
-            calls_bid: calls.bids,
+            calls_bid: calls.answered(Answer::Bid),
             calls_won: calls.wins,
             p50_ms: quantile(0.5),
             p99_ms: quantile(0.99),

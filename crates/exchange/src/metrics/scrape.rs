@@ -3,12 +3,11 @@
 //! * Order: doors, auctions, state, journal, Redis, traces and logs, the admin API, bidders.
 //! * A row of `docs/operations.md` for each name: a test holds them together.
 
-use super::bidders::Totals;
 use super::{Counted, Meters};
 use crate::http::problem::Code;
 use crate::http::site::Site;
 use crate::log;
-use auction::Id;
+use auction::{Answer, Id};
 use journal::Durations;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
@@ -16,11 +15,15 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+use reporting::activity::{CallTotals, latency_bound_ms};
 use reporting::{BidderTotals, Counter};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Kinds of answers, in the order of their numbers.
+const ANSWERS: [Answer; 3] = [Answer::Bid, Answer::NoBid, Answer::Timeout];
 
 /// What is read.
 #[derive(Debug)]
@@ -181,22 +184,22 @@ impl Scrape {
         let metric =
             to.encode_descriptor("revenue", "clearing prices, of all bidders", Some(&usd_micros), kind)?;
         ConstCounter::new(revenue_micros).encode(metric)?;
-        let (all, each) = exchange.bidders.read();
-        let answers = Totals::names().into_iter().zip(all.answers);
-        family(to, "answers", "answers of invited bidders, by kind", None, "answer", answers)?;
-        histogram(to, "answer_latency", "from an invitation to its answer, if in time", &all.latency)?;
-        if let Some(each) = each {
-            let bids = each.iter().map(|(id, totals)| (id.as_str(), totals.answers[0]));
-            family(to, "bidder_bids", "answers with a bid", None, "bidder", bids)?;
-            let help = "from an invitation to its answer, if in time";
-            let mut metric =
-                to.encode_descriptor("bidder_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-            for (id, totals) in &each {
-                encode_histogram(&mut metric.encode_family(&[("bidder", id.as_str())])?, &totals.latency)?;
-            }
-        }
-        if totals.len() > exchange.bidders.max() {
+        let calls = exchange.statistics.calls();
+        let mut all = CallTotals::default();
+        calls.values().for_each(|one| all.add(*one));
+        let answers = ANSWERS.map(|answer| (answer.name(), all.answered(answer)));
+        family(to, "answers", "answers of invited bidders, by kind", None, "answer", answers.into_iter())?;
+        let help = "from an invitation to its answer, if in time";
+        let (unit, kind) = (Some(&Unit::Seconds), MetricType::Histogram);
+        latencies(&mut to.encode_descriptor("answer_latency", help, unit, kind)?, &all)?;
+        if totals.len().max(calls.len()) > exchange.bidders_max {
             return Ok(());
+        }
+        let bids = calls.iter().map(|(id, calls)| (id.as_str(), calls.answered(Answer::Bid)));
+        family(to, "bidder_bids", "answers with a bid", None, "bidder", bids)?;
+        let mut metric = to.encode_descriptor("bidder_latency", help, unit, kind)?;
+        for (id, calls) in &calls {
+            latencies(&mut metric.encode_family(&[("bidder", id.as_str())])?, calls)?;
         }
         let each = |value: fn(&BidderTotals) -> u64| {
             totals.iter().map(move |(id, totals)| (id.as_str(), value(totals)))
@@ -246,6 +249,17 @@ fn family<'a>(
         ConstCounter::new(value).encode(metric.encode_family(&[(label, value_of_label)])?)?;
     }
     Ok(())
+}
+
+/// Four of the places that latencies are counted at make a bucket here: a power of two of milliseconds.
+fn latencies(metric: &mut MetricEncoder<'_>, calls: &CallTotals) -> fmt::Result {
+    let mut buckets = vec![(0.001, calls.latencies[0])];
+    for (places, last) in calls.latencies[1..].chunks(4).zip((4..).step_by(4)) {
+        let bound = latency_bound_ms(last).map_or(f64::INFINITY, |ms| ms / 1e3);
+        buckets.push((bound, places.iter().sum()));
+    }
+    let count = calls.latencies.iter().sum();
+    metric.encode_histogram::<NoLabelSet>(calls.latency_ns as f64 / 1e9, count, &buckets, None)
 }
 
 fn histogram(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, counted: &Counted) -> fmt::Result {

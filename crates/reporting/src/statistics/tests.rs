@@ -184,7 +184,8 @@ fn activity_is_the_sum_over_cores_and_begins_anew_with_a_writing_end() {
         statistics.sales_by_country().into_iter().map(|(country, sales)| (country.alpha2(), sales)).collect();
     assert_eq!(by_country, [("GB", sales(1, 1, 170_000)), ("US", sales(2, 1, 830_001))]);
     let calls: Vec<_> = statistics.calls().into_iter().map(|(id, totals)| (id.to_string(), totals)).collect();
-    let answered = |calls: &CallTotals| (calls.calls(), calls.latencies[0], calls.bids, calls.wins);
+    let answered =
+        |calls: &CallTotals| (calls.calls(), calls.latencies[0], calls.answered(Answer::Bid), calls.wins);
     assert_eq!(
         calls.iter().map(|(id, calls)| (id.as_str(), answered(calls))).collect::<Vec<_>>(),
         [("a", (2, 2, 1, 1)), ("b", (3, 3, 1, 1)),]
