@@ -4,6 +4,7 @@ use crate::catalogues::{constant, constants};
 use crate::client::{any_bid, bid_body};
 use crate::database::{Postgres, Way};
 use crate::server::{Home, Server, eventually};
+use crate::watching::watch;
 use serde_json::{Value, json};
 
 fn served(postgres: &Postgres) -> (Way, Server) {
@@ -29,8 +30,12 @@ fn without_its_database_the_last_snapshot_serves_and_the_front_page_says_so() {
         catalogue(&server).get("trouble").is_some()
     });
     eventually("the staleness is told", || catalogue(&server)["stale_s"].as_f64() > Some(1.0));
-    let page = server.request("GET", "/", &[("accept", "text/html")], b"");
-    assert!(page.text().contains("trouble"), "the page says so, too");
+    let told = watch(&server).next().expect("an event");
+    assert!(
+        told["health"]["catalogue"]["trouble"].is_string(),
+        "the dashboard is told, too: {}",
+        told["health"]
+    );
     assert_eq!(server.get("/health/ready").status, 200, "it serves");
     assert_eq!(
         server.json("/stat")["supply1"]["bidders"]["b"]["wins"],

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 
 /// A page that watches.
-struct Watcher {
+pub(crate) struct Watcher {
     connection: Connection,
     unread: Vec<u8>,
 }
@@ -32,7 +32,7 @@ impl Watcher {
     }
 
     /// The next event; None: the stream has ended.
-    fn next(&mut self) -> Option<Value> {
+    pub(crate) fn next(&mut self) -> Option<Value> {
         loop {
             // A proxy may cut chunks anew.
             while let Some(end) = self.unread.windows(2).position(|window| window == b"\n\n") {
@@ -58,7 +58,8 @@ impl Watcher {
     }
 }
 
-fn watch(server: &Server) -> Watcher {
+/// A page that watches this server.
+pub(crate) fn watch(server: &Server) -> Watcher {
     Watcher::open(server.address).expect("a place")
 }
 
