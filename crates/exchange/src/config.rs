@@ -6,9 +6,11 @@
 //! * Errors: one line that names the setting, where it came from and what it takes; an unknown one stops the start.
 
 mod sources;
+mod streams;
 mod table;
 
 pub use sources::Settings;
+pub use streams::StreamsConfig;
 
 use crate::callout::Clock;
 use crate::limiter::shared::Fallback;
@@ -58,6 +60,8 @@ pub struct Config {
     pub clock: Clock,
     /// Where auctions are recorded; None: nowhere.
     pub journal: Option<journal::Settings>,
+    /// Where they go from there.
+    pub streams: StreamsConfig,
     /// What is logged.
     pub log: LogConfig,
     /// The bounds of the doors.
@@ -141,6 +145,7 @@ impl Config {
             clock: settings
                 .choice("simulation.clock", &[("virtual", Clock::Virtual), ("real", Clock::Real)])?,
             journal: journal(settings, &data_dir, workers)?,
+            streams: StreamsConfig::from(settings)?,
             log: LogConfig {
                 auctions: settings.choice("log.auctions", &[("none", false), ("all", true)])?,
                 level: settings.parse("log.level", |level| LevelFilter::from_str(level).ok())?,

@@ -8,12 +8,11 @@
 //! | module | what it does |
 //! |---|---|
 //! | `list` | `ls`: segments and readers |
-//! | `cat`, `line` | merges the cores, filters, follows; one auction as a line |
+//! | `cat` | merges the cores, filters, follows |
 //! | `verify`, `stat` | what is damaged; what is counted |
 //! | `walk` | reads all cores at once, with progress |
 
 mod cat;
-mod line;
 mod list;
 mod stat;
 mod verify;

@@ -21,3 +21,4 @@ pub mod progress;
 pub mod recorder;
 pub mod serve;
 pub mod stat;
+pub mod streaming;

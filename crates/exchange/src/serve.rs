@@ -16,6 +16,7 @@ use crate::limiter::Limiter;
 use crate::log;
 use crate::metrics::Meters;
 use crate::recorder::Recorder;
+use crate::streaming::Streams;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
@@ -42,7 +43,8 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
     let opened = catalogue_commands::open(config).await?;
     let mut ledger = Ledger::open(config)?;
     let recorders = ledger.recorders();
-    let site = Arc::new(site(config, ledger.exchange(config, &opened.live)));
+    let streams = Streams::start(config, ledger.journal())?;
+    let site = Arc::new(site(config, ledger.exchange(config, &opened.live), &streams));
     let mut signals = Signals::new()?;
     let cores = start_cores(&site, sockets, recorders)?;
     site.lifecycle.open();
@@ -66,12 +68,12 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>) -> Result<(
         ended = joined => ended.context("the cores could not be awaited")??,
         () = signals.next() => warn!("stopped by a second signal"),
     }
-    keeping.finish().await;
+    tokio::join!(keeping.finish(), streams.finish());
     info!(auctions = site.exchange.auctions(), "stopped");
     Ok(())
 }
 
-fn site(config: &Config, exchange: Exchange) -> Site {
+fn site(config: &Config, exchange: Exchange, streams: &Streams) -> Site {
     Site {
         exchange: Arc::new(exchange),
         lifecycle: Lifecycle::new(config.clock),
@@ -87,6 +89,7 @@ fn site(config: &Config, exchange: Exchange) -> Site {
         express: config.http.express,
         sync_first: config.journal.as_ref().is_some_and(|journal| journal.sync_ms == 0),
         reports: Semaphore::new(REPORTS_MAX),
+        streams: streams.meters(),
     }
 }
 

@@ -118,7 +118,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
 }
 
 /// Who writes in this directory; None where nobody has.
-pub(crate) fn read_instance(dir: &Path) -> Result<Option<u64>> {
+pub fn read_instance(dir: &Path) -> Result<Option<u64>> {
     let path = dir.join("instance");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,

@@ -187,6 +187,27 @@ pub(super) const TABLE: &[Spec] = &[
         "beyond it the oldest files are removed, read or not",
     ),
     Spec::new(
+        "streams.retain_mib",
+        "8192",
+        "MiB",
+        Number(1, 1_000_000_000),
+        "of the journal may wait for a sink that fails; beyond it the oldest auctions are given up for that sink",
+    ),
+    Spec::new(
+        "streams.retry_max_ms",
+        "10000",
+        "ms",
+        Number(10, 3_600_000),
+        "the longest pause before a sink that failed is tried again",
+    ),
+    Spec::new(
+        "streams.timeout_ms",
+        "30000",
+        "ms",
+        Number(100, 3_600_000),
+        "how long a sink may take for a batch",
+    ),
+    Spec::new(
         "log.auctions",
         "none",
         "",

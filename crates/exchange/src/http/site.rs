@@ -45,6 +45,8 @@ pub struct Site {
     pub sync_first: bool,
     /// Room for pages that take long to write.
     pub reports: Semaphore,
+    /// What is known of each stream, by name.
+    pub streams: Vec<(&'static str, Arc<streams::Meters>)>,
 }
 
 impl Site {
