@@ -9,6 +9,8 @@ use journal::Journal;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+#[cfg(feature = "lake")]
+use streams::lake::Lake;
 use streams::{Meters, Source, Stream};
 use tracing::warn;
 
@@ -25,9 +27,14 @@ pub struct Streams(Vec<Stream>);
 impl Streams {
     /// Starts those that are set.
     pub fn start(config: &Config, journal: Option<&Arc<Journal>>) -> Result<Self> {
-        let streams = Self::default();
+        let mut streams = Self::default();
         let (Some(journal), Some(settings)) = (journal, &config.journal) else { return Ok(streams) };
         let source = Source { journal: Arc::clone(journal), dir: settings.dir.clone() };
+        #[cfg(feature = "lake")]
+        if let Some((lake, pace)) = config.streams.lake.clone() {
+            let (source, policy) = (source.clone(), config.streams.policy);
+            streams.0.push(streams::start("lake", source, pace, policy, move || Lake::open(&lake))?);
+        }
         streams.warn_of_others(&source.dir)?;
         Ok(streams)
     }

@@ -11,17 +11,24 @@
 //! |---|---|
 //! | [`event`] | one auction as every sink is given it, and a row for each bidder |
 //! | [`json`] | the event as a line of JSON |
+//! | [`flat`] | the event as rows of flat tables |
+//! | `parquet`, `lake` | these as Parquet files, in a folder or an object store (feature `lake`) |
 //! | [`sink`] | what a sink is: [`Sink`] |
 //! | [`stream`] | reads, batches, delivers, tries again, gives up |
 //! | [`meters`] | what is known of a stream from outside |
 //! | `lane`, `plan` | one core's next batch; its bounds on disk before it is delivered |
 
 pub mod event;
+pub mod flat;
 #[cfg(test)]
 mod held;
 pub mod json;
+#[cfg(feature = "lake")]
+pub mod lake;
 mod lane;
 pub mod meters;
+#[cfg(feature = "lake")]
+pub mod parquet;
 mod plan;
 pub mod sink;
 pub mod stream;
