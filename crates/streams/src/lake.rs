@@ -24,6 +24,8 @@ use url::Url;
 
 /// For a connection to open.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+const SCHEMES: &str =
+    "it takes file:///FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
 const HOUR_US: u64 = 3_600_000_000;
 
 /// Where the lake is.
@@ -121,7 +123,7 @@ impl Sink for Lake {
 }
 
 fn store(settings: &Settings) -> Result<(Box<dyn ObjectStore>, Path)> {
-    let (scheme, prefix) = ObjectStoreScheme::parse(&settings.url)?;
+    let Ok((scheme, prefix)) = ObjectStoreScheme::parse(&settings.url) else { bail!(SCHEMES) };
     // The stream tries again for as long as it takes.
     let retry = RetryConfig { max_retries: 1, ..RetryConfig::default() };
     let client = ClientOptions::new().with_connect_timeout(CONNECT_MAX).with_allow_http(true);
@@ -151,7 +153,7 @@ fn store(settings: &Settings) -> Result<(Box<dyn ObjectStore>, Path)> {
             let store = LocalFileSystem::new_with_prefix(&folder)?.with_fsync(true);
             return Ok((Box::new(store), Path::default()));
         }
-        _ => bail!("it takes file://, s3://, gs:// and az://"),
+        _ => bail!(SCHEMES),
     };
     Ok((store, prefix))
 }

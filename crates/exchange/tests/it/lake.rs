@@ -98,12 +98,12 @@ fn a_clean_end_delivers_what_is_left_and_no_full_address() {
 fn a_lake_that_cannot_be_is_told_at_the_start() {
     for (url, expected) in [
         ("no url", "BOURSE_LAKE_URL"),
-        ("ftp://host/folder", "file://, s3://, gs:// and az://"),
+        ("ftp://host/folder", "file:///FOLDER, s3://BUCKET/PREFIX, gs:"),
         ("file:///proc/none/here", "cannot make /proc/none/here"),
     ] {
         let said = Home::empty().set("BOURSE_LAKE_URL", url).run(&["serve", "--listen", "127.0.0.1:0"]);
-        let error = said.one_line_error();
-        assert!(error.contains(expected), "{error}");
+        let error = said.err.trim_end().lines().last().unwrap();
+        assert!(!said.ok && error.starts_with("bourse: ") && error.contains(expected), "{said:?}");
     }
     let home = Home::empty().set("BOURSE_LAKE_URL", "file:///tmp").set("BOURSE_JOURNAL_ENABLED", "false");
     let said = home.run(&["serve", "--listen", "127.0.0.1:0"]);
