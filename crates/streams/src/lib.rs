@@ -19,6 +19,8 @@
 //! | `lane`, `plan` | one core's next batch; its bounds on disk before it is delivered |
 
 pub mod event;
+#[cfg(test)]
+mod evolution;
 pub mod flat;
 #[cfg(test)]
 mod held;
