@@ -17,6 +17,7 @@ mod client;
 mod clock;
 mod database;
 mod docs;
+mod events;
 mod fleet;
 mod http_bounds;
 mod http_framing;

@@ -85,7 +85,7 @@ fn a_lake_has_each_auction_once_whatever_fails_and_whoever_is_killed() {
     for round in rounds(6) {
         let server = home.serve_with(&["--workers", "2"]);
         way.set(Way::ALL[round % Way::ALL.len()]);
-        let enough = ledger.answered() + 200 + dice(2_000);
+        let enough = ledger.answered() + 100 + dice(600);
         let batches = dice(3) as u64;
         thread::scope(|scope| {
             scope.spawn(|| ledger.load(server.address, 4, usize::MAX, SUPPLIES));
