@@ -15,6 +15,7 @@ mod dist;
 mod guard;
 mod needed;
 mod postgres;
+mod python;
 mod servers;
 mod test;
 mod tools;
@@ -44,6 +45,8 @@ enum Task {
     Dist(dist::Options),
     /// Start the servers that tests use, print their addresses for a shell, and wait for Ctrl-C
     Servers(servers::Options),
+    /// Make the Python environment that tests use, under the target directory
+    Python,
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Dist(options) => dist::run(&options),
         Task::Servers(options) => servers::run(&options),
+        Task::Python => python::make(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -47,9 +47,14 @@ impl<'a> Invitations<'a> {
 
     /// Each bidder of the supply that is not asked, with its slot and the reason.
     pub fn not_invited(&self) -> impl Iterator<Item = (u32, &'a Bidder, NotInvited)> + use<'a> {
-        let slots = self.slots.clone();
-        let others = (0u32..).zip(self.supply.bidders()).filter(move |(slot, _)| !slots.contains(slot));
-        others.map(|(slot, bidder)| (slot, &**bidder, NotInvited::OtherCountry))
+        let invitations = self.clone();
+        let bidders = (0u32..).zip(self.supply.bidders());
+        bidders.filter_map(move |(slot, bidder)| Some((slot, &**bidder, invitations.refusal(slot)?)))
+    }
+
+    /// Why the bidder in this slot is not asked; None: it is.
+    pub fn refusal(&self, slot: u32) -> Option<NotInvited> {
+        (!self.slots.contains(&slot)).then_some(NotInvited::OtherCountry)
     }
 }
 

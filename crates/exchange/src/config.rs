@@ -6,9 +6,11 @@
 //! * Errors: one line that names the setting, where it came from and what it takes; an unknown one stops the start.
 
 mod sources;
+mod streams;
 mod table;
 
 pub use sources::{Settings, ShownSetting};
+pub use streams::StreamsConfig;
 
 use crate::admin::token::Digest;
 use crate::callout::Clock;
@@ -61,6 +63,8 @@ pub struct Config {
     pub clock: Clock,
     /// Where auctions are recorded; None: nowhere.
     pub journal: Option<journal::Settings>,
+    /// Where they go from there.
+    pub streams: StreamsConfig,
     /// What is logged.
     pub log: LogConfig,
     /// How many bidders may have series of their own on /metrics.
@@ -167,6 +171,7 @@ impl Config {
             clock: settings
                 .choice("simulation.clock", &[("virtual", Clock::Virtual), ("real", Clock::Real)])?,
             journal: journal(settings, &data_dir, workers)?,
+            streams: StreamsConfig::from(settings)?,
             log: LogConfig {
                 auctions: settings.parse("log.auctions", log::one_in)?,
                 level: settings.parse("log.level", |level| LevelFilter::from_str(level).ok())?,

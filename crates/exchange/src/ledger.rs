@@ -82,6 +82,11 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// The journal, if auctions are recorded.
+    pub fn journal(&self) -> Option<&Arc<Journal>> {
+        self.journal.as_ref()
+    }
+
     /// Each core's pen, once.
     pub fn recorders(&mut self) -> Vec<Option<Recorder>> {
         let writers = std::mem::take(&mut self.writers).into_iter();

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use exchange::cli::{self, Cli, Command};
 use exchange::config::{Config, Settings};
-use exchange::{admin, catalogue_commands, check, health, journal_commands, manual, serve};
+use exchange::{admin, catalogue_commands, check, event_commands, health, journal_commands, manual, serve};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +41,7 @@ fn run(cli: &Cli) -> Result<()> {
             catalogue_commands::generate_data(output, *supplies, *bidders, *seed)
         }
         Command::Journal(command) => journal_commands::run(&config, command),
+        Command::Events(command) => event_commands::run(&config, command),
         Command::Config(cli::Config::Show { json: false }) => {
             print!("{settings}");
             Ok(())

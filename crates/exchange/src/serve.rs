@@ -18,6 +18,7 @@ use crate::limiter::Limiter;
 use crate::log::{self, Threshold};
 use crate::metrics::Meters;
 use crate::recorder::Recorder;
+use crate::streaming::Streams;
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
@@ -50,7 +51,8 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>, level: Thre
     let opened = catalogue_commands::open(config).await?;
     let mut ledger = Ledger::open(config)?;
     let recorders = ledger.recorders();
-    let site = Arc::new(site(config, address, ledger.exchange(config, &opened.live)?));
+    let streams = Streams::start(config, ledger.journal())?;
+    let site = Arc::new(site(config, address, ledger.exchange(config, &opened.live)?, &streams));
     let mut signals = Signals::new()?;
     let drained = Arc::new(Notify::new());
     let admin = match admin_door {
@@ -90,7 +92,7 @@ async fn serve(config: &Config, sockets: Vec<std::net::TcpListener>, level: Thre
     if let Some(door) = admin {
         door.close().await;
     }
-    keeping.finish().await;
+    tokio::join!(keeping.finish(), streams.finish());
     if let Some(traces) = &site.exchange.traces {
         traces.finish(LAST_TRACES_MAX);
     }
@@ -111,7 +113,7 @@ async fn leave(site: &Site, delay: Duration, signals: &mut Signals) {
     }
 }
 
-fn site(config: &Config, address: SocketAddr, exchange: Exchange) -> Site {
+fn site(config: &Config, address: SocketAddr, exchange: Exchange, streams: &Streams) -> Site {
     Site {
         exchange: Arc::new(exchange),
         lifecycle: Lifecycle::new(config.clock, config.workers),
@@ -130,6 +132,7 @@ fn site(config: &Config, address: SocketAddr, exchange: Exchange) -> Site {
         sync_first: config.journal.as_ref().is_some_and(|journal| journal.sync_ms == 0),
         reports: Semaphore::new(REPORTS_MAX),
         admin: admin::Meters::default(),
+        streams: streams.meters(),
     }
 }
 

@@ -90,7 +90,7 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Holds the directory for this process as long as the file lives.
-pub(crate) fn lock(dir: &Path) -> Result<File> {
+pub fn lock(dir: &Path) -> Result<File> {
     let path = dir.join("lock");
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file =
@@ -136,7 +136,7 @@ pub fn holder(dir: &Path) -> io::Result<Option<String>> {
 }
 
 /// Who writes in this directory; None where nobody has.
-pub(crate) fn read_instance(dir: &Path) -> Result<Option<u64>> {
+pub fn read_instance(dir: &Path) -> Result<Option<u64>> {
     let path = dir.join("instance");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,

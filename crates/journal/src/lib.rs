@@ -44,12 +44,14 @@ pub mod writer;
 
 pub use cursor::Cursor;
 pub use durations::Durations;
-pub use files::{cores, holder, replace};
+pub use files::{cores, holder, lock, read_instance, replace};
 pub use format::{PAYLOAD_BYTES_MAX, stride as record_bytes};
 pub use journal::{CoreStatus, Journal, Recovery, Status, Torn};
 pub use reader::{Begin, Item, Reader};
 pub use sync::Synced;
-pub use verify::{ReaderInfo, ReaderPlace, SegmentInfo, SegmentReport, list, readers, verify};
+pub use verify::{
+    ReaderInfo, ReaderPlace, SegmentInfo, SegmentReport, behind_bytes, list, oldest, readers, verify,
+};
 pub use writer::{Room, Unavailable, Writer};
 
 use std::fmt;

@@ -33,6 +33,8 @@ pub enum Item<'r> {
     Record {
         /// Where it stands.
         offset: Offset,
+        /// The first offset of its segment.
+        segment: Offset,
         /// The time that it was appended with.
         time_us: u64,
         /// What was appended.
@@ -132,8 +134,8 @@ impl Reader {
             Step::Gap(to) => Some(Item::Gap { from, to: Offset::new(to) }),
             Step::Record { offset, time_us, payload } => {
                 let Some(segment) = &self.segment else { return Ok(None) };
-                let payload = segment.payload(payload);
-                Some(Item::Record { offset: Offset::new(offset), time_us, payload })
+                let (base, payload) = (Offset::new(segment.base), segment.payload(payload));
+                Some(Item::Record { offset: Offset::new(offset), segment: base, time_us, payload })
             }
         })
     }

@@ -104,6 +104,25 @@ pub fn readers(dir: &Path) -> Result<Vec<ReaderInfo>> {
     Ok(places.into_iter().map(reader).collect())
 }
 
+/// Where the oldest segment of a core begins; where there is none, its journal does.
+pub fn oldest(dir: &Path, core: u32) -> Result<Offset> {
+    let dir = core_dir(dir, core);
+    let segments = files::segments(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    Ok(Offset::new(segments.first().map_or(0, |first| first.base)))
+}
+
+/// How many bytes of a core's records stand between two offsets, by the lengths of its files; offsets that no record
+/// has do not count.
+pub fn behind_bytes(dir: &Path, core: u32, from: Offset, to: Offset) -> Result<u64> {
+    let dir = core_dir(dir, core);
+    let segments = files::segments(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    let behind = |segment: &Entry| {
+        let end = segment.base + fs::metadata(&segment.path).map_or(0, |file| file.len());
+        end.min(to.get()).saturating_sub((segment.base + FIRST).max(from.get()))
+    };
+    Ok(segments.iter().map(behind).sum())
+}
+
 /// Reads every segment of all cores; the reports come in the order of [`list`]. `progress` hears how many bytes of
 /// how many were read.
 pub fn verify(dir: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<SegmentReport>> {

@@ -22,6 +22,8 @@ pub enum Event<'r> {
         offset: Offset,
         /// Where the next record does.
         end: Offset,
+        /// The first offset of its segment.
+        segment: Offset,
         /// Its supply.
         supply: &'r Arc<Supply>,
         /// All of it.
@@ -93,11 +95,13 @@ impl Auctions {
                 // Auctions are held under what stands in their own segment.
                 terms.retain(|at, _| segment.is_some_and(|base| *at >= base.get()));
             }
-            let (offset, time_us, payload) = match reader.next()? {
+            let (offset, base, time_us, payload) = match reader.next()? {
                 None => return Ok(None),
                 Some(Item::Damaged { from, to }) => return Ok(Some(use_it(Event::Damaged { from, to }))),
                 Some(Item::Gap { from, to }) => return Ok(Some(use_it(Event::Gap { from, to }))),
-                Some(Item::Record { offset, time_us, payload }) => (offset, time_us, payload),
+                Some(Item::Record { offset, segment, time_us, payload }) => {
+                    (offset, segment, time_us, payload)
+                }
             };
             match Kind::of(payload) {
                 Kind::Auction => {}
@@ -125,7 +129,8 @@ impl Auctions {
                 let terms = terms.get(&at).ok_or(NO_SUPPLY)?;
                 papers.read_auction(payload, time_us, terms, |record| {
                     let supply = &terms.supply;
-                    use_it.take().map(|use_it| use_it(Event::Auction { offset, end, supply, record }))
+                    let found = Event::Auction { offset, end, segment: base, supply, record };
+                    use_it.take().map(|use_it| use_it(found))
                 })
             });
             return Ok(read.unwrap_or_else(|fault| {

@@ -6,7 +6,7 @@
 
 use super::Admin;
 use super::guard::Caller;
-use crate::calendar::ToMicros;
+use crate::calendar::ToMillis;
 use crate::hold::unix_us;
 use crate::http::problem::{Code, Refusal};
 use crate::json::Text;
@@ -41,7 +41,7 @@ pub struct Change {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    time: Text<ToMicros>,
+    time: Text<ToMillis>,
     token: &'a str,
     peer: IpAddr,
     action: &'a str,
@@ -170,7 +170,7 @@ async fn make(
     let Change { before, after, revision } = response.extensions_mut().remove().unwrap_or_default();
     let outcome = response.status().as_u16();
     let line = Line {
-        time: Text(ToMicros(unix_us(SystemTime::now()))),
+        time: Text(ToMillis(unix_us(SystemTime::now()))),
         token: &caller.fingerprint,
         peer: truncated(caller.peer),
         action,

@@ -3,11 +3,13 @@
 //! The account of the auction is what `bourse journal cat` writes for it, read from the record before it is put away.
 //! It is counted, recorded and rate limited as any other.
 
+mod account;
+
 use super::bid::{self, BidRequestBody};
 use super::problem::{Problem, Refusal};
 use super::site::Core;
 use crate::config::RateLimitKey;
-use crate::journal_commands::line::Line;
+use account::RecordedAuction;
 use auction::Record;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -15,8 +17,9 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response};
 use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use std::net::IpAddr;
+use streams::json::Json;
 use utoipa::ToSchema;
 
 /// An auction, explained.
@@ -25,7 +28,7 @@ pub struct Explained {
     /// The rate limit that the request passed; null if there is none.
     rate_limit: Option<PassedLimit>,
     /// As `bourse journal cat` shows it.
-    #[schema(value_type = Line<'static>)]
+    #[schema(value_type = RecordedAuction)]
     auction: Box<RawValue>,
     /// What POST /bid answers to this.
     answer: Answered,
@@ -113,11 +116,11 @@ pub(super) async fn auction(core: &Core, peer: IpAddr, request: Request<Incoming
 async fn explained(core: &Core, peer: IpAddr, request: Request<Incoming>) -> Result<Vec<u8>, Refusal> {
     let received = bid::read(core, request).await?;
     let asked = received.asked(peer);
-    let account = |record: &Record<'_>| {
+    let answer = |record: &Record<'_>| {
         let mut sold = Vec::new();
-        (bid::write_sale(record, &mut sold).map(|()| sold), to_raw_value(&Line::of(record)))
+        (bid::write_sale(record, &mut sold).map(|()| sold), account(record))
     };
-    let held = bid::auction(core, asked, account).await;
+    let held = bid::auction(core, asked, answer).await;
     let (sale, auction) = held.inspect_err(|refusal| core.meters.refused(refusal.code))?;
     bid::count(core, &sale);
     let (status, body) = match sale {
@@ -133,6 +136,13 @@ async fn explained(core: &Core, peer: IpAddr, request: Request<Incoming>) -> Res
     let answer = Answered { status, body };
     let explained = Explained { rate_limit: limit(core), auction: auction.unwrap_or_default(), answer };
     Ok(serde_json::to_vec(&explained).unwrap_or_default())
+}
+
+/// What `bourse journal cat` will write of it, but for its place.
+fn account(record: &Record<'_>) -> serde_json::Result<Box<RawValue>> {
+    let mut account = Vec::new();
+    Json::default().write_auction(record, &mut account);
+    serde_json::from_slice(&account)
 }
 
 fn limit(core: &Core) -> Option<PassedLimit> {

@@ -53,6 +53,8 @@ pub struct Site {
     pub reports: Semaphore,
     /// What the admin API counts.
     pub admin: admin::Meters,
+    /// What is known of each stream, by name.
+    pub streams: Vec<(&'static str, Arc<streams::Meters>)>,
 }
 
 impl Site {

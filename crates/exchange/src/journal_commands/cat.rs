@@ -5,7 +5,7 @@
 //! * Follow: what is new is looked for every [`POLL`], in order among what a look finds.
 //! * Bound: a line per core is held; without follow it ends with what there was at the start.
 
-use super::{Times, begin, between, line, print, tell, trouble};
+use super::{Times, begin, between, print, tell, trouble};
 use crate::cli;
 use anyhow::{Context, Result};
 use auction::{AuctionId, Record};
@@ -13,6 +13,8 @@ use journal::{Offset, TIME_SLACK_US};
 use reporting::{Auctions, Event};
 use std::path::Path;
 use std::time::Duration;
+use streams::EventId;
+use streams::json::Json;
 
 /// Between two looks for what is new.
 const POLL: Duration = Duration::from_millis(50);
@@ -24,7 +26,8 @@ pub(super) fn run(dir: &Path, cat: &cli::Cat, now_us: u64) -> Result<()> {
         bidder: cat.bidder.as_deref(),
         auction: cat.auction,
     };
-    let mut merge = Merge { dir, filter, ends: !cat.follow, lanes: Vec::new() };
+    let instance = journal::read_instance(dir)?.unwrap_or(0);
+    let mut merge = Merge { dir, instance, filter, ends: !cat.follow, lanes: Vec::new() };
     let mut left = cat.limit.unwrap_or(u64::MAX);
     print(|out| {
         merge.look()?;
@@ -74,6 +77,7 @@ impl Filter<'_> {
 /// All cores in order of time.
 struct Merge<'a> {
     dir: &'a Path,
+    instance: u64,
     filter: Filter<'a>,
     /// Whether what is recorded from now on is left out.
     ends: bool,
@@ -89,7 +93,8 @@ impl Merge<'_> {
             if !self.lanes.iter().any(|lane| lane.core == core) {
                 let auctions = Auctions::open(self.dir, core, begin(self.filter.times.0))?;
                 let until = if self.ends { Some(auctions.prepared()?) } else { None };
-                self.lanes.push(Lane { core, auctions, until, head: None, is_dry: false });
+                let (instance, json) = (self.instance, Json::default());
+                self.lanes.push(Lane { instance, core, auctions, json, until, head: None, is_dry: false });
             }
         }
         self.lanes.iter_mut().for_each(|lane| lane.is_dry = false);
@@ -109,8 +114,10 @@ impl Merge<'_> {
 
 /// One core's auctions.
 struct Lane {
+    instance: u64,
     core: u32,
     auctions: Auctions,
+    json: Json,
     /// Where to end.
     until: Option<Offset>,
     head: Option<Head>,
@@ -134,9 +141,9 @@ enum Met {
 impl Lane {
     /// Reads on until an auction waits, if there is one.
     fn fill(&mut self, filter: &Filter<'_>) -> Result<()> {
-        let (core, until) = (self.core, self.until);
+        let Self { instance, core, auctions, json, until, .. } = self;
         while self.head.is_none() && !self.is_dry {
-            match self.auctions.next(|event| meet(core, &event, until, filter))?.transpose()? {
+            match auctions.next(|event| meet((*instance, *core), &event, *until, filter, json))? {
                 Some(Met::Wanted(head)) => self.head = Some(head),
                 Some(Met::Unwanted) => {}
                 Some(Met::End) | None => self.is_dry = true,
@@ -146,18 +153,27 @@ impl Lane {
     }
 }
 
-fn meet(core: u32, event: &Event<'_>, until: Option<Offset>, filter: &Filter<'_>) -> Result<Met> {
-    let Event::Auction { offset, record, .. } = event else {
+fn meet(
+    (instance, core): (u64, u32),
+    event: &Event<'_>,
+    until: Option<Offset>,
+    filter: &Filter<'_>,
+    json: &mut Json,
+) -> Met {
+    let Event::Auction { offset, supply, record, .. } = *event else {
         if let Some(trouble) = trouble(core, event) {
             tell(&trouble);
         }
-        return Ok(Met::Unwanted);
+        return Met::Unwanted;
     };
-    if until.is_some_and(|until| *offset >= until) || filter.is_over(record) {
-        return Ok(Met::End);
+    if until.is_some_and(|until| offset >= until) || filter.is_over(record) {
+        return Met::End;
     }
     if !filter.takes(record) {
-        return Ok(Met::Unwanted);
+        return Met::Unwanted;
     }
-    Ok(Met::Wanted(Head { time_us: record.received_at_us, line: line::line(core, *offset, record)? }))
+    let mut line = Vec::with_capacity(1024);
+    json.write(&streams::Event { id: EventId { instance, core, offset }, record, supply }, &mut line);
+    line.push(b'\n');
+    Met::Wanted(Head { time_us: record.received_at_us, line })
 }

@@ -40,6 +40,7 @@ impl Collector for Scrape {
         self.redis(to)?;
         self.telemetry(to)?;
         self.admin(to)?;
+        self.streams(to)?;
         self.bidders(to)
     }
 }
@@ -171,6 +172,36 @@ impl Scrape {
         counter(to, "trace_spans_dropped", "spans that the collector did not get", traces.dropped())
     }
 
+    /// How far each sink is behind, and what became of its batches.
+    fn streams(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let streams = &self.0.streams;
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let count = |value: fn(&streams::Meters) -> &AtomicU64| {
+            streams.iter().map(move |(name, meters)| (*name, value(meters).load(Ordering::Relaxed)))
+        };
+        let read =
+            |value: fn(&streams::Meters) -> f64| streams.iter().map(move |(name, m)| (*name, value(m)));
+        let up = |meters: &streams::Meters| f64::from(!meters.is_failing.load(Ordering::Relaxed));
+        gauges(to, "stream_up", "1 if the last attempt at a batch did not fail", None, read(up))?;
+        let help = "auctions not delivered yet, by their bytes and mean size";
+        gauges(to, "stream_lag_auctions", help, None, read(|m| m.lag_auctions() as f64))?;
+        let help = "bytes of the journal not delivered yet";
+        gauges(to, "stream_lag", help, Some(&Unit::Bytes), read(|m| m.lag_bytes() as f64))?;
+        let help = "how long the oldest auction that is not delivered has waited";
+        gauges(to, "stream_lag", help, Some(&Unit::Seconds), read(streams::Meters::lag_s))?;
+        let delivered = count(|m| &m.delivered);
+        family(to, "stream_delivered_auctions", "auctions delivered", None, "stream", delivered)?;
+        family(to, "stream_batches", "batches delivered", None, "stream", count(|m| &m.batches))?;
+        let help = "attempts at a batch that failed and were or will be repeated";
+        family(to, "stream_failures", help, None, "stream", count(|m| &m.failures))?;
+        let help = "auctions given up because the sink failed for too long";
+        family(to, "stream_dropped_auctions", help, None, "stream", count(|m| &m.dropped))?;
+        let help = "places of the journal that were damaged or removed before the stream read them";
+        family(to, "stream_missing", help, None, "stream", count(|m| &m.missing))
+    }
+
     fn bidders(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let exchange = &self.0.exchange;
         let mut totals: BTreeMap<Id, BidderTotals> = BTreeMap::new();
@@ -234,6 +265,20 @@ pub(super) fn gauge(
     value: f64,
 ) -> fmt::Result {
     ConstGauge::new(value).encode(to.encode_descriptor(name, help, unit, MetricType::Gauge)?)
+}
+
+fn gauges<'a>(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    values: impl Iterator<Item = (&'a str, f64)>,
+) -> fmt::Result {
+    let mut metric = to.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    for (stream, value) in values {
+        ConstGauge::new(value).encode(metric.encode_family(&[("stream", stream)])?)?;
+    }
+    Ok(())
 }
 
 fn family<'a>(

@@ -105,7 +105,8 @@ fn a_line_says_all_that_an_auction_was() {
     let out = journal(&server.home, &["cat"]).done();
     let line = &objects(&out)[0];
     let parts = [
-        r#"{"auction":"0000000000000007-0","core":0,"offset":"#,
+        r#"{"schema":1,"event":""#,
+        r#"","auction":"0000000000000007-0","core":0,"offset":"#,
         r#","supply":"s \"1\"","country":"US","ip":"2001:db8:1::","tmax_ms":150,"catalogue_revision":""#,
         r#","rule":"second_price","bid_floor":0.10,"outcome":"sold","winner":"high","price":0.81,"#,
         r#""price_from":"runner_up","runner_up":0.80,"bidders":["#,
@@ -120,6 +121,9 @@ fn a_line_says_all_that_an_auction_was() {
     assert_eq!(line["bidders"].as_array().unwrap().len(), 6);
     assert_eq!(line["catalogue_revision"], server.json("/")["catalogue"]["revision"]);
     assert_eq!(answer.sale(), Some(("high".to_owned(), 810_000)));
+    let instance = fs::read_to_string(server.home.data_dir().join("journal/instance")).unwrap();
+    let event = format!("{}-0-{}", instance.trim(), line["offset"]);
+    assert_eq!(line["event"], event);
     let time = line["time"].as_str().unwrap();
     assert!(time.len() == "2026-06-07T12:30:00.123456Z".len() && time.ends_with('Z'), "{time}");
 }

@@ -1,113 +1,141 @@
-//! nginx as we ship it: which address counts, and what it does about an instance that is away.
+//! A way to a server that can fail: between a client and a server that both are well.
 
-use crate::client::{Answer, Connection, JSON, any_bid, bid_body, wire};
-use crate::nginx::Nginx;
-use crate::programs::free_port;
-use crate::server::{Home, Server, eventually};
+use crate::server::AtEnd;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread;
+use std::time::Duration;
 
-fn asked(nginx: &Nginx, body: &str, forwarded: &str) -> Answer {
-    let headers = [JSON[0], ("x-forwarded-for", forwarded)];
-    Connection::open(nginx.address).request("POST", "/bid", &headers, body.as_bytes())
+/// What the way does with what is sent on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Way {
+    /// Nothing.
+    Open,
+    /// Every connection is cut.
+    Cut,
+    /// Nothing arrives and nothing answers, until this is over.
+    Hanging,
+    /// What is sent arrives; instead of the answer the connection is cut.
+    Deaf,
+    /// An HTTP server in between answers 503.
+    Unavailable,
 }
 
-#[test]
-fn who_calls_cannot_choose_the_address_that_the_limit_counts_by() {
-    let home = Home::empty().usual().set("BOURSE_RATE_LIMIT_REQUESTS", &3);
-    let server = home.set("BOURSE_RATE_LIMIT_KEY", "forwarded:1").serve();
-    let nginx = Nginx::before(&[server.address]);
-    for n in 0..3 {
-        let answer = asked(&nginx, &bid_body("supply1", &format!("10.0.0.{n}")), &format!("10.1.0.{n}"));
-        assert_ne!(answer.status, 429, "{answer:?}");
+impl Way {
+    pub(crate) const ALL: [Self; 5] = [Self::Open, Self::Cut, Self::Hanging, Self::Deaf, Self::Unavailable];
+}
+
+/// The way, as long as it is kept.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    server: SocketAddr,
+    way: AtomicU8,
+    is_over: AtomicBool,
+}
+
+impl State {
+    fn way(&self) -> Way {
+        Way::ALL[usize::from(self.way.load(Ordering::SeqCst))]
     }
-    asked(&nginx, &bid_body("supply1", "10.0.0.9"), "10.1.0.9, 10.1.0.10").is_refusal(429, "rate_limited");
 }
 
-#[test]
-fn an_instance_that_refuses_connections_is_passed_over() {
-    let server = Server::usual();
-    let away = |_| SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let instances = [away(0), server.address, away(1)];
-    let nginx = Nginx::before(&instances);
-    for _ in 0..20 {
-        let answer = asked(&nginx, &any_bid(), "10.0.0.1");
-        assert!([200, 400].contains(&answer.status), "{answer:?}");
-    }
-}
-
-#[test]
-fn without_an_instance_the_refusal_is_a_problem_too() {
-    let nginx = Nginx::before(&[SocketAddr::from(([127, 0, 0, 1], free_port()))]);
-    let answer = asked(&nginx, &any_bid(), "10.0.0.1");
-    answer.is_refusal(502, "overloaded");
-    answer.retry_after_s();
-}
-
-/// An instance that reads requests and hangs up, as one does that is killed; it goes on until it was asked for the end.
-fn hangs_up() -> (SocketAddr, thread::JoinHandle<usize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let count = move || {
-        let mut posts = 0;
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let mut buffer = [0; 4096];
-            let n = stream.read(&mut buffer).unwrap_or(0);
-            if buffer[..n].starts_with(b"GET /end") {
-                let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
-                break;
+impl Proxy {
+    /// Open at first.
+    pub(crate) fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (way, is_over) = (AtomicU8::new(0), AtomicBool::new(false));
+        let state = Arc::new(State { server, way, is_over });
+        let accepting = Arc::clone(&state);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if accepting.is_over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let state = Arc::clone(&accepting);
+                thread::spawn(move || carry(client, &state));
             }
-            posts += usize::from(buffer[..n].starts_with(b"POST /bid"));
+        });
+        Self { address, state }
+    }
+
+    pub(crate) fn set(&self, way: Way) {
+        self.state.way.store(way as u8, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.state.is_over.store(true, Ordering::SeqCst);
+        // So that it looks.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn carry(client: TcpStream, state: &Arc<State>) {
+    if state.way() == Way::Cut {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(state.server) else { return };
+    let both = [&client, &server].map(|one| one.try_clone().unwrap());
+    let end = AtEnd(move || both.iter().for_each(|one| _ = one.shutdown(Shutdown::Both)));
+    let back = [&server, &client].map(|one| one.try_clone().unwrap());
+    let theirs = Arc::clone(state);
+    let answering = thread::spawn(move || {
+        let [from, to] = back;
+        pump(&from, &to, &theirs, true);
+        drop(end);
+    });
+    pump(&client, &server, state, false);
+    let _ = server.shutdown(Shutdown::Both);
+    let _ = answering.join();
+}
+
+/// Carries bytes as long as the way lets them.
+fn pump(mut from: &TcpStream, mut to: &TcpStream, state: &State, is_answer: bool) {
+    // A way that is cut ends connections that say nothing, too.
+    from.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let mut buffer = [0; 16 << 10];
+    while !state.is_over.load(Ordering::SeqCst) {
+        if state.way() == Way::Cut {
+            return;
         }
-        posts
-    };
-    (address, thread::spawn(count))
-}
-
-#[test]
-fn a_post_that_was_sent_is_never_sent_again() {
-    let instances: Vec<_> = (0..3).map(|_| hangs_up()).collect();
-    let addresses: Vec<SocketAddr> = instances.iter().map(|(address, _)| *address).collect();
-    let nginx = Nginx::before(&addresses);
-    let asks = 5;
-    for _ in 0..asks {
-        assert_eq!(asked(&nginx, &any_bid(), "10.0.0.1").status, 502, "{}", nginx.log());
+        let n = match from.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(n) => n,
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+            {
+                continue;
+            }
+            Err(_) => return,
+        };
+        match state.way() {
+            Way::Cut => return,
+            Way::Deaf if is_answer => return,
+            Way::Hanging => {
+                while state.way() == Way::Hanging && !state.is_over.load(Ordering::SeqCst) {
+                    thread::sleep(Duration::from_millis(2));
+                }
+                return;
+            }
+            Way::Unavailable if !is_answer => {
+                let _ = from
+                    .write_all(b"HTTP/1.1 503 Gone away\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                return;
+            }
+            Way::Open | Way::Deaf | Way::Unavailable => {}
+        }
+        if to.write_all(&buffer[..n]).is_err() {
+            return;
+        }
     }
-    let end = wire("GET", "/end", &[], b"");
-    addresses.iter().for_each(|address| Connection::open(*address).send(&end));
-    let posts: usize = instances.into_iter().map(|(_, instance)| instance.join().unwrap()).sum();
-    assert_eq!(posts, asks, "each was sent once");
-}
-
-#[test]
-fn what_is_in_flight_at_sigterm_is_answered_through_nginx() {
-    let slow = crate::catalogues::constants(&[("b", 700, 0.5)]);
-    let mut server = Home::empty().with(&slow).set("BOURSE_SIMULATION_CLOCK", "real").serve();
-    let nginx = Nginx::before(&[server.address]);
-    let mut clients: Vec<Connection> = (0..8).map(|_| Connection::open(nginx.address)).collect();
-    let body = any_bid().replace('}', ",\"tmax\":3000}");
-    clients.iter_mut().for_each(|client| client.send(wire("POST", "/bid", JSON, body.as_bytes())));
-    eventually("the auctions are held", || server.metric("bourse_connections_open") >= 8);
-    server.signal("TERM");
-    for client in &mut clients {
-        assert_eq!(client.next().expect("an answer").status, 200, "{}", nginx.log());
-    }
-    assert_eq!(server.exit().code(), Some(0));
-}
-
-/// The number after these words, in milliseconds.
-fn milliseconds(text: &str, words: &str) -> u64 {
-    let after = text.split(words).nth(1).unwrap_or_else(|| panic!("no {words} in {text}"));
-    let number: String = after.trim_start().chars().take_while(char::is_ascii_digit).collect();
-    let unit = if after.trim_start()[number.len()..].starts_with("s;") { 1000 } else { 1 };
-    number.parse::<u64>().expect("a number") * unit
-}
-
-#[test]
-fn nginx_closes_an_idle_connection_before_a_draining_instance_does() {
-    let nginx =
-        milliseconds(include_str!("../../../../deploy/nginx/bourse.conf"), "\n    keepalive_timeout ");
-    let instance = milliseconds(&Home::empty().run(&["config", "show"]).done(), "\nhttp.drain_idle_ms");
-    assert!(nginx + 500 <= instance, "nginx after {nginx} ms, the instance after {instance} ms");
 }

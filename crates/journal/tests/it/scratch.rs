@@ -44,7 +44,7 @@ pub(crate) enum Owned {
 impl Owned {
     pub(crate) fn of(item: Item<'_>) -> Self {
         match item {
-            Item::Record { offset, time_us, payload } => {
+            Item::Record { offset, time_us, payload, .. } => {
                 Self::Record(offset.get(), time_us, payload.to_vec())
             }
             Item::Damaged { from, to } => Self::Damaged(from.get(), to.get()),

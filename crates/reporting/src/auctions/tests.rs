@@ -23,7 +23,7 @@ fn read_on(auctions: &mut Auctions, held: &[Held]) -> Vec<Came> {
     let mut came = Vec::new();
     let mut note = |event: Event<'_>| {
         came.push(match event {
-            Event::Auction { offset, end, supply, record } => {
+            Event::Auction { offset, end, supply, record, .. } => {
                 assert!(end > offset);
                 held[record.id.sequence as usize].check(supply, record);
                 Came::Auction(record.id.sequence)

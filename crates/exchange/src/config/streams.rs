@@ -1,0 +1,78 @@
+//! Settings of the auction stream: what holds for every sink, and each sink's own.
+
+use super::Settings;
+use anyhow::{Result, bail};
+use std::time::Duration;
+use streams::{Pace, Policy};
+
+/// Where auctions go beside the journal.
+#[derive(Debug, Clone)]
+pub struct StreamsConfig {
+    /// What holds for every sink.
+    pub policy: Policy,
+    /// As Parquet; None: nowhere.
+    #[cfg(feature = "lake")]
+    pub lake: Option<(streams::lake::Settings, Pace)>,
+}
+
+impl StreamsConfig {
+    pub(super) fn from(settings: &Settings) -> Result<Self> {
+        let policy = Policy {
+            retain_bytes: settings.number::<u64>("streams.retain_mib")? << 20,
+            retry_max: Duration::from_millis(settings.number("streams.retry_max_ms")?),
+            timeout: Duration::from_millis(settings.number("streams.timeout_ms")?),
+        };
+        Ok(Self {
+            policy,
+            #[cfg(feature = "lake")]
+            lake: lake(settings)?,
+        })
+    }
+}
+
+/// Whether this sink is set, which is its first setting's being not empty.
+fn is_set(settings: &Settings, key: &str, is_built: bool) -> Result<bool> {
+    if settings.text(key).is_empty() {
+        return Ok(false);
+    }
+    let named = settings.named(key);
+    if !is_built {
+        let feature = key.split('.').next().unwrap_or(key);
+        bail!("{named}: this bourse was built without it; build it with `--features {feature}`");
+    }
+    if settings.text("journal.enabled") == "false" {
+        bail!("{named}: streams read the journal; leave one of {key} and journal.enabled = false out");
+    }
+    Ok(true)
+}
+
+#[cfg(feature = "lake")]
+fn lake(settings: &Settings) -> Result<Option<(streams::lake::Settings, Pace)>> {
+    let pace = Pace {
+        bytes: settings.number::<u64>("lake.batch_mib")? << 20,
+        age: Duration::from_secs(settings.number("lake.batch_s")?),
+    };
+    if !is_set(settings, "lake.url", true)? {
+        return Ok(None);
+    }
+    let url = settings.parse("lake.url", |url| url::Url::parse(url).ok())?;
+    // Clouds have names of their own for what a store needs; ours win.
+    let clouds = ["aws_", "azure_", "google_"];
+    let texts = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let theirs = texts.map(|(name, value)| (name.to_lowercase(), value));
+    let mut options: Vec<_> =
+        theirs.filter(|(name, _)| clouds.iter().any(|cloud| name.starts_with(cloud))).collect();
+    for (key, option) in [
+        ("lake.endpoint", "aws_endpoint"),
+        ("lake.region", "aws_region"),
+        ("lake.key_id", "aws_access_key_id"),
+        ("lake.secret", "aws_secret_access_key"),
+    ] {
+        let value = settings.text(key);
+        if !value.is_empty() {
+            options.push((option.to_owned(), value.to_owned()));
+        }
+    }
+    Ok(Some((streams::lake::Settings { url, options }, pace)))
+}
