@@ -93,6 +93,9 @@ Examples:
     /// See what was recorded, also while a server records more, or in a copy of its data directory
     #[command(subcommand)]
     Journal(Journal),
+    /// The auction stream
+    #[command(subcommand)]
+    Events(Events),
     /// Show settings
     #[command(subcommand)]
     Config(Config),
@@ -236,6 +239,41 @@ pub struct Span {
     /// Before this time
     #[arg(long, value_name = "TIME")]
     pub to: Option<When>,
+}
+
+/// What to do with the auction stream.
+#[derive(Debug, Subcommand)]
+pub enum Events {
+    /// The tables that a store needs, as SQL
+    #[command(subcommand)]
+    Schema(Schema),
+}
+
+/// Of which store.
+#[derive(Debug, Subcommand)]
+pub enum Schema {
+    /// ClickHouse: auctions, bids, and the sums of /stat
+    #[cfg(feature = "clickhouse")]
+    #[command(
+        name = "clickhouse",
+        after_help = "\
+Examples:
+  bourse events schema clickhouse | clickhouse-client --multiquery
+  bourse events schema clickhouse --server 18.16     for a server of this version
+
+It goes into the database clickhouse.database. What is there already is left as it is; a bourse that misses a
+column says so, and names the ALTER TABLE that adds it."
+    )]
+    ClickHouse {
+        /// The server's version
+        #[arg(long, value_name = "VERSION", default_value = "26", value_parser = dialect)]
+        server: streams::clickhouse::schema::Dialect,
+    },
+}
+
+#[cfg(feature = "clickhouse")]
+fn dialect(version: &str) -> Result<streams::clickhouse::schema::Dialect, &'static str> {
+    streams::clickhouse::schema::Dialect::of_version(version).ok_or("a version is like 18.16 or 26.9.2.1")
 }
 
 /// What to do with settings.

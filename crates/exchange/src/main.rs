@@ -33,6 +33,11 @@ fn run(cli: &Cli) -> Result<()> {
             catalogue_commands::generate_data(output, *supplies, *bidders, *seed)
         }
         Command::Journal(command) => journal_commands::run(&config, command),
+        #[cfg(feature = "clickhouse")]
+        Command::Events(cli::Events::Schema(cli::Schema::ClickHouse { server })) => {
+            print!("{}", streams::clickhouse::schema::sql(&config.streams.clickhouse_database, *server));
+            Ok(())
+        }
         Command::Config(cli::Config::Show) => {
             print!("{settings}");
             Ok(())

@@ -9,6 +9,8 @@ use journal::Journal;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+#[cfg(feature = "clickhouse")]
+use streams::clickhouse::ClickHouse;
 use streams::{Meters, Source, Stream};
 use tracing::warn;
 
@@ -25,9 +27,15 @@ pub struct Streams(Vec<Stream>);
 impl Streams {
     /// Starts those that are set.
     pub fn start(config: &Config, journal: Option<&Arc<Journal>>) -> Result<Self> {
-        let streams = Self::default();
+        let mut streams = Self::default();
         let (Some(journal), Some(settings)) = (journal, &config.journal) else { return Ok(streams) };
         let source = Source { journal: Arc::clone(journal), dir: settings.dir.clone() };
+        #[cfg(feature = "clickhouse")]
+        if let Some((settings, pace)) = config.streams.clickhouse.clone() {
+            let (source, policy) = (source.clone(), config.streams.policy);
+            let make = move || ClickHouse::open(settings);
+            streams.0.push(streams::start("clickhouse", source, pace, policy, make)?);
+        }
         streams.warn_of_others(&source.dir)?;
         Ok(streams)
     }

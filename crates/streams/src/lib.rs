@@ -11,12 +11,17 @@
 //! |---|---|
 //! | [`event`] | one auction as every sink is given it, and a row for each bidder |
 //! | [`json`] | the event as a line of JSON |
+//! | [`flat`] | the event as rows of flat tables |
+//! | `clickhouse` | these in ClickHouse (feature `clickhouse`) |
 //! | [`sink`] | what a sink is: [`Sink`] |
 //! | [`stream`] | reads, batches, delivers, tries again, gives up |
 //! | [`meters`] | what is known of a stream from outside |
 //! | `lane`, `plan` | one core's next batch; its bounds on disk before it is delivered |
 
+#[cfg(feature = "clickhouse")]
+pub mod clickhouse;
 pub mod event;
+pub mod flat;
 #[cfg(test)]
 mod held;
 pub mod json;

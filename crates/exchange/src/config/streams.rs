@@ -1,15 +1,20 @@
 //! Settings of the auction stream: what holds for every sink, and each sink's own.
 
 use super::Settings;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::time::Duration;
-use streams::Policy;
+use streams::{Pace, Policy};
 
 /// Where auctions go beside the journal.
 #[derive(Debug, Clone)]
 pub struct StreamsConfig {
     /// What holds for every sink.
     pub policy: Policy,
+    /// The database in ClickHouse.
+    pub clickhouse_database: String,
+    /// As rows of ClickHouse; None: nowhere.
+    #[cfg(feature = "clickhouse")]
+    pub clickhouse: Option<(streams::clickhouse::Settings, Pace)>,
 }
 
 impl StreamsConfig {
@@ -19,6 +24,50 @@ impl StreamsConfig {
             retry_max: Duration::from_millis(settings.number("streams.retry_max_ms")?),
             timeout: Duration::from_millis(settings.number("streams.timeout_ms")?),
         };
-        Ok(Self { policy })
+        Ok(Self {
+            policy,
+            clickhouse_database: settings.parse("clickhouse.database", name)?,
+            #[cfg(feature = "clickhouse")]
+            clickhouse: clickhouse(settings)?,
+        })
     }
+}
+
+/// Whether this sink is set, which is its first setting's being not empty.
+fn is_set(settings: &Settings, key: &str, is_built: bool) -> Result<bool> {
+    if settings.text(key).is_empty() {
+        return Ok(false);
+    }
+    let named = settings.named(key);
+    if !is_built {
+        let feature = key.split('.').next().unwrap_or(key);
+        bail!("{named}: this bourse was built without it; build it with `--features {feature}`");
+    }
+    if settings.text("journal.enabled") == "false" {
+        bail!("{named}: streams read the journal; leave one of {key} and journal.enabled = false out");
+    }
+    Ok(true)
+}
+
+/// A name that needs no quotes in SQL.
+fn name(text: &str) -> Option<String> {
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (is_plain && text.starts_with(|c: char| !c.is_ascii_digit())).then(|| text.to_owned())
+}
+
+#[cfg(feature = "clickhouse")]
+fn clickhouse(settings: &Settings) -> Result<Option<(streams::clickhouse::Settings, Pace)>> {
+    let pace = Pace {
+        bytes: settings.number::<u64>("clickhouse.batch_mib")? << 20,
+        age: Duration::from_secs(settings.number("clickhouse.batch_s")?),
+    };
+    if !is_set(settings, "clickhouse.url", true)? {
+        return Ok(None);
+    }
+    let database = settings.parse("clickhouse.database", name)?;
+    let Some(sink) = streams::clickhouse::Settings::new(settings.text("clickhouse.url"), database) else {
+        // Without its text, which may have a password.
+        bail!("{}: it takes http[s]://USER:PASSWORD@HOST:PORT", settings.named("clickhouse.url"));
+    };
+    Ok(Some((sink, pace)))
 }
