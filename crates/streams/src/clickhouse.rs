@@ -84,7 +84,7 @@ impl ClickHouse {
     }
 
     async fn run(&self, step: &Step, body: Option<Bytes>) -> Result<()> {
-        self.ask(step.parameters(), body).await.map(drop)
+        self.ask(&step.query, step.parameters(), body).await.map(drop)
     }
 
     /// Looks at what the server is, and whether everything is there that a batch needs.
@@ -96,7 +96,7 @@ impl ClickHouse {
              SELECT table, name FROM system.columns WHERE database = '{database}' AND table = 'auctions' \
              FORMAT TabSeparated"
         );
-        let answer = self.ask(vec![("query", query)], None).await.context("cannot look at the server")?;
+        let answer = self.ask(&query, Vec::new(), None).await.context("cannot look at the server")?;
         let found: HashSet<(&str, &str)> = answer.lines().filter_map(|line| line.split_once('\t')).collect();
         let version = found.iter().find(|(kind, _)| *kind == "version").map_or("", |(_, version)| *version);
         let dialect = Dialect::of_version(version);
@@ -121,18 +121,25 @@ impl ClickHouse {
     }
 
     /// What the server answers, once it has done all of it.
-    async fn ask(&self, mut parameters: Vec<(&str, String)>, body: Option<Bytes>) -> Result<String> {
+    async fn ask(
+        &self,
+        query: &str,
+        mut parameters: Vec<(&str, String)>,
+        rows: Option<Bytes>,
+    ) -> Result<String> {
         // Its status is that of the end, not of the beginning.
         parameters.push(("wait_end_of_query", "1".to_owned()));
         let mut url = self.settings.url.clone();
         url.query_pairs_mut().extend_pairs(parameters);
-        let mut request = self.client.post(url);
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, rows::content_type());
-        }
+        let request = match rows {
+            Some(rows) => {
+                url.query_pairs_mut().append_pair("query", query);
+                self.client.post(url).header(header::CONTENT_TYPE, rows::content_type()).body(rows)
+            }
+            None => self.client.post(url).body(query.to_owned()),
+        };
         // The address has the statement in it, which is long.
-        let answer =
-            request.body(body.unwrap_or_default()).send().await.map_err(reqwest::Error::without_url)?;
+        let answer = request.send().await.map_err(reqwest::Error::without_url)?;
         let status = answer.status();
         let text = answer.text().await.map_err(reqwest::Error::without_url)?;
         ensure!(status.is_success(), "{status}: {}", complaint(&text));

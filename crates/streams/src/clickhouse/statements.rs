@@ -12,7 +12,7 @@ use crate::Batch;
 /// A statement and its settings.
 #[derive(Debug)]
 pub(super) struct Step {
-    query: String,
+    pub(super) query: String,
     /// Two of the same never run at once.
     query_id: String,
     /// By which a server knows a block again that it has had.
@@ -54,10 +54,9 @@ impl Step {
         Self { query, query_id, token, has_rows }
     }
 
-    /// As they are sent.
+    /// The settings, and what the rows are.
     pub(super) fn parameters(&self) -> Vec<(&'static str, String)> {
         let mut parameters = vec![
-            ("query", self.query.clone()),
             ("query_id", self.query_id.clone()),
             // One thread and no bound: one block, so that what it makes is one part.
             ("max_threads", "1".to_owned()),
