@@ -29,10 +29,12 @@ pub(crate) const WRK: Program = Program { name: "wrk", package: "wrk", version: 
 pub(crate) const REDIS: Program =
     Program { name: "redis-server", package: "redis-server", version: "--version" };
 
-const PROGRAMS: [Program; 4] = [
+const PROGRAMS: [Program; 6] = [
     REDIS,
     Program { name: "redis-cli", package: "redis-tools", version: "--version" },
     Program { name: "nginx", package: "nginx-light", version: "-v" },
+    Program { name: "clickhouse-server", package: "clickhouse-server", version: "--version" },
+    Program { name: "clickhouse-client", package: "clickhouse-client", version: "--version" },
     Program { name: "strace", package: "strace", version: "-V" },
 ];
 

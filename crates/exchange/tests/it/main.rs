@@ -1,6 +1,6 @@
 //! The contract, checked from outside: every test starts the real program on port 0 and talks to it as a client does.
 //!
-//! * One module per door; `server`, `client`, `catalogues`, `database`, `redis`, `nginx`, `fleet` and `ledger` are what
+//! * One module per door; `server`, `client`, `catalogues`, `database`, `redis`, `clickhouse`, `nginx`, `fleet` and `ledger` are what
 //!   they share.
 //! * A test waits for a condition, never for a time; [`server::eventually`] is the only place that waits.
 //! * What a test measures by the clock it measures alone: see [`server::Quiet`].
@@ -13,6 +13,8 @@ mod bid_json;
 mod catalogue;
 mod catalogues;
 mod chaos;
+mod clickhouse;
+mod clickhouse_sink;
 mod client;
 mod clock;
 mod database;
@@ -30,6 +32,7 @@ mod nginx;
 mod outage;
 mod pages;
 mod programs;
+mod proxy;
 mod redis;
 mod repeat;
 mod schema;
