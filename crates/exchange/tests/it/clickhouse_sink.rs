@@ -4,8 +4,8 @@ use crate::catalogues::usual;
 use crate::chaos::Stat;
 use crate::clickhouse::ClickHouse;
 use crate::client::{bid_body, micros};
+use crate::http_faults::{Fault, Proxy};
 use crate::journal_commands::{address, cat};
-use crate::proxy::{Fault, Proxy};
 use crate::server::{Home, Server, eventually};
 use serde_json::{Value, json};
 

@@ -21,6 +21,7 @@ mod database;
 mod docs;
 mod fleet;
 mod http_bounds;
+mod http_faults;
 mod http_framing;
 mod instances;
 mod journal_commands;
@@ -32,7 +33,7 @@ mod nginx;
 mod outage;
 mod pages;
 mod programs;
-mod proxy;
+
 mod redis;
 mod repeat;
 mod schema;
