@@ -23,6 +23,7 @@ NAME is one of these, or the beginning of a test's name in one, such as kill::un
   redis         Redis goes and comes back, again and again: every sum is exact in the end
   cluster       the same with the masters of a Redis Cluster
   disk          the disk fills up, fails to write, fails to sync
+  lake          kill -9 with a lake of Parquet in S3, which fails in every way: each auction is there once
   express       any bytes, to a server with the express lane and to one without: the same answers
   flips         every byte of the journal is flipped in turn
   limit         the limit that instances keep together, by a thousand requests at once
@@ -47,7 +48,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let workspace = Workspace::find()?;
     let mut guard = Guard::start()?;
-    needed::provide(&mut guard)?;
+    needed::provide(&workspace, &mut guard)?;
     let filter =
         if options.name == "all" { "chaos::".to_owned() } else { format!("chaos::{}", options.name) };
     let tests = || {

@@ -13,6 +13,7 @@ mod debian;
 mod guard;
 mod needed;
 mod postgres;
+mod python;
 mod servers;
 mod test;
 mod tools;
@@ -40,6 +41,8 @@ enum Task {
     Bench(bench::Options),
     /// Start the servers that tests use, print their addresses for a shell, and wait for Ctrl-C
     Servers(servers::Options),
+    /// Make the Python environment that tests use, under the target directory
+    Python,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Chaos(options) => chaos::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Servers(options) => servers::run(&options),
+        Task::Python => python::make(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,6 +13,8 @@ use anyhow::{Result, ensure};
 use crate::debian;
 use crate::guard::Guard;
 use crate::postgres::{self, Postgres};
+use crate::python;
+use crate::workspace::Workspace;
 
 /// A program that tests or benchmarks start by themselves.
 pub(crate) struct Program {
@@ -42,8 +44,9 @@ const PROGRAMS: [Program; 6] = [
 const SERVER_DIRS: [&str; 2] = ["/usr/local/sbin", "/usr/sbin"];
 
 /// Looks for everything the tests need, and installs what is missing if that is allowed; says what there is.
-pub(crate) fn provide(guard: &mut Guard) -> Result<String> {
+pub(crate) fn provide(workspace: &Workspace, guard: &mut Guard) -> Result<String> {
     provide_all("the tests", missing, guard)?;
+    python::provide(workspace, guard)?;
     Ok(versions(&PROGRAMS))
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Options {}
 pub(crate) fn run(_: &Options) -> Result<()> {
     let workspace = Workspace::find()?;
     let mut guard = Guard::start()?;
-    needed::provide(&mut guard)?;
+    needed::provide(&workspace, &mut guard)?;
     let mut pair = start(&workspace, "servers", &mut guard)?;
     let mut out = io::stdout().lock();
     for (name, value) in pair.environment() {

@@ -121,7 +121,10 @@ impl Session<'_> {
 
     /// Looks for what the steps need and installs it where that is allowed.
     fn prepare(&mut self, steps: &[Step]) -> Result<Note> {
-        let found = steps.contains(&Step::Test).then(|| needed::provide(&mut self.guard)).transpose()?;
+        let found = steps
+            .contains(&Step::Test)
+            .then(|| needed::provide(&self.workspace, &mut self.guard))
+            .transpose()?;
         if steps.contains(&Step::Deny) {
             tools::provide_deny(&self.workspace, &mut self.guard)?;
         }

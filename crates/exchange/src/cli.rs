@@ -93,7 +93,7 @@ Examples:
     /// See what was recorded, also while a server records more, or in a copy of its data directory
     #[command(subcommand)]
     Journal(Journal),
-    /// The auction stream
+    /// The auctions as events: watch them, take them out, see how far their streams are
     #[command(subcommand)]
     Events(Events),
     /// Show settings
@@ -207,6 +207,110 @@ Bidders are those that each supply listed at its last auction.")]
     Stat(Span),
 }
 
+/// What to do with events.
+#[derive(Debug, Subcommand)]
+pub enum Events {
+    /// Every auction as it is held, as a line of JSON, until Ctrl-C
+    #[command(after_help = "\
+Examples:
+  bourse events tail | jq -c '[.supply, .winner, .price]'
+  bourse events tail --from 5m --bidder bidder3 --limit 100")]
+    Tail(Tail),
+    /// Take the auctions of a span of time out as files
+    #[command(after_help = "\
+Examples:
+  bourse events export --from 2026-06-07 --to 2026-06-08 --format parquet -o june-7
+  bourse events export --from 2h --format jsonl -o - | gzip > last.jsonl.gz
+
+parquet and csv make two tables, auctions and bids, in the folder that -o names; jsonl makes one file.
+Auctions come core after core. A file has its name once it is whole.")]
+    Export(Export),
+    /// How far each stream has come; or send one elsewhere while no server runs
+    #[command(after_help = "\
+Examples:
+  bourse events offsets
+  bourse events offsets reset lake --to 2026-06-07
+  bourse events offsets forget kafka --yes")]
+    Offsets {
+        /// Without it they are shown
+        #[command(subcommand)]
+        change: Option<Offsets>,
+    },
+    /// The tables that a store needs, as SQL
+    #[cfg(feature = "clickhouse")]
+    #[command(subcommand)]
+    Schema(Schema),
+}
+
+/// Which events to show.
+#[derive(Debug, Args)]
+pub struct Tail {
+    /// From this time on [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<When>,
+    /// Of this supply
+    #[arg(long, value_name = "ID")]
+    pub supply: Option<String>,
+    /// To which this bidder was invited
+    #[arg(long, value_name = "ID")]
+    pub bidder: Option<String>,
+    /// The first N of them
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+/// Which events to take out, and how.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// When
+    #[command(flatten)]
+    pub span: Span,
+    /// What to write
+    #[arg(long, value_enum)]
+    pub format: Format,
+    /// The folder of the tables; with jsonl the file, - is standard output
+    #[arg(short, long, value_name = "PATH")]
+    pub output: PathBuf,
+}
+
+/// What an export writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Two tables for engines
+    #[cfg(feature = "lake")]
+    Parquet,
+    /// Two tables as text, NULL is empty
+    Csv,
+    /// A line of JSON for each auction, as a stream has it
+    Jsonl,
+}
+
+/// What to do with a stream's place.
+#[derive(Debug, Subcommand)]
+pub enum Offsets {
+    /// Let a stream go on from elsewhere at the next start
+    Reset {
+        /// Its name
+        #[arg(value_name = "STREAM")]
+        stream: String,
+        /// The oldest auction there is, the next one that is held, or the first at a time
+        #[arg(long, value_name = "oldest|now|TIME")]
+        to: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Keep nothing for a stream that is no longer set
+    Forget {
+        /// Its name
+        #[arg(value_name = "STREAM")]
+        stream: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
 /// Which auctions to show.
 #[derive(Debug, Args)]
 pub struct Cat {
@@ -241,19 +345,11 @@ pub struct Span {
     pub to: Option<When>,
 }
 
-/// What to do with the auction stream.
-#[derive(Debug, Subcommand)]
-pub enum Events {
-    /// The tables that a store needs, as SQL
-    #[command(subcommand)]
-    Schema(Schema),
-}
-
 /// Of which store.
+#[cfg(feature = "clickhouse")]
 #[derive(Debug, Subcommand)]
 pub enum Schema {
     /// ClickHouse: auctions, bids, and the sums of /stat
-    #[cfg(feature = "clickhouse")]
     #[command(
         name = "clickhouse",
         after_help = "\

@@ -42,7 +42,7 @@ pub fn run(config: &Config, command: &cli::Journal) -> Result<()> {
 }
 
 /// Where the journal is, if there is one.
-fn dir(config: &Config) -> Result<PathBuf> {
+pub(crate) fn dir(config: &Config) -> Result<PathBuf> {
     let dir = config.data_dir.join(JOURNAL_DIR);
     let shown = dir.display();
     let cores = journal::cores(&dir).with_context(|| format!("{shown} cannot be read: check its mode"))?;
@@ -55,9 +55,9 @@ fn dir(config: &Config) -> Result<PathBuf> {
 }
 
 /// The times of a span, in microseconds since 1970; None: it has no end.
-type Times = (u64, Option<u64>);
+pub(crate) type Times = (u64, Option<u64>);
 
-fn between(span: &cli::Span, now_us: u64) -> Result<Times> {
+pub(crate) fn between(span: &cli::Span, now_us: u64) -> Result<Times> {
     let (from, to) = (span.from.map(|from| from.at_us(now_us)), span.to.map(|to| to.at_us(now_us)));
     if let (Some(from), Some(to)) = (from, to) {
         ensure!(from < to, "--from ({}) is not before --to ({})", ToMillis(from), ToMillis(to));
@@ -66,12 +66,12 @@ fn between(span: &cli::Span, now_us: u64) -> Result<Times> {
 }
 
 /// Where a reader begins that wants to see these times.
-fn begin(from_us: u64) -> Begin {
+pub(crate) fn begin(from_us: u64) -> Begin {
     if from_us == 0 { Begin::Oldest } else { Begin::Time(from_us) }
 }
 
 /// Hands standard output to `print`.
-fn print(print: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+pub(crate) fn print(print: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
     let printed = print(&mut out).and_then(|()| Ok(out.flush()?));
     let closed = |error: &io::Error| error.kind() == ErrorKind::BrokenPipe;
@@ -83,7 +83,7 @@ fn print(print: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
 }
 
 /// What is told when a reader comes to something else than an auction.
-fn trouble(core: u32, event: &Event<'_>) -> Option<String> {
+pub(crate) fn trouble(core: u32, event: &Event<'_>) -> Option<String> {
     match event {
         Event::Auction { .. } => None,
         Event::Damaged { from, to } => {
@@ -97,7 +97,7 @@ fn trouble(core: u32, event: &Event<'_>) -> Option<String> {
 }
 
 /// Tells it. Nobody may be listening, and that stops nothing.
-fn tell(trouble: &str) {
+pub(crate) fn tell(trouble: &str) {
     let _ = writeln!(io::stderr(), "bourse: {trouble}");
 }
 

@@ -9,6 +9,7 @@ pub mod callout;
 pub mod catalogue_commands;
 pub mod cli;
 pub mod config;
+pub mod event_commands;
 pub mod hold;
 pub mod http;
 pub mod journal_commands;

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use exchange::cli::{self, Cli, Command};
 use exchange::config::{Config, Settings};
-use exchange::{catalogue_commands, journal_commands, serve};
+use exchange::{catalogue_commands, event_commands, journal_commands, serve};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,11 +33,7 @@ fn run(cli: &Cli) -> Result<()> {
             catalogue_commands::generate_data(output, *supplies, *bidders, *seed)
         }
         Command::Journal(command) => journal_commands::run(&config, command),
-        #[cfg(feature = "clickhouse")]
-        Command::Events(cli::Events::Schema(cli::Schema::ClickHouse { server })) => {
-            print!("{}", streams::clickhouse::schema::sql(&config.streams.clickhouse_database, *server));
-            Ok(())
-        }
+        Command::Events(command) => event_commands::run(&config, command),
         Command::Config(cli::Config::Show) => {
             print!("{settings}");
             Ok(())

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 #[cfg(feature = "clickhouse")]
 use streams::clickhouse::ClickHouse;
+#[cfg(feature = "lake")]
+use streams::lake::Lake;
 use streams::{Meters, Source, Stream};
 use tracing::warn;
 
@@ -30,6 +32,11 @@ impl Streams {
         let mut streams = Self::default();
         let (Some(journal), Some(settings)) = (journal, &config.journal) else { return Ok(streams) };
         let source = Source { journal: Arc::clone(journal), dir: settings.dir.clone() };
+        #[cfg(feature = "lake")]
+        if let Some((lake, pace)) = config.streams.lake.clone() {
+            let (source, policy) = (source.clone(), config.streams.policy);
+            streams.0.push(streams::start("lake", source, pace, policy, move || Lake::open(&lake))?);
+        }
         #[cfg(feature = "clickhouse")]
         if let Some((settings, pace)) = config.streams.clickhouse.clone() {
             let (source, policy) = (source.clone(), config.streams.policy);

@@ -41,7 +41,7 @@ pub mod verify;
 pub mod writer;
 
 pub use cursor::Cursor;
-pub use files::{cores, read_instance, replace};
+pub use files::{cores, lock, read_instance, replace};
 pub use format::{PAYLOAD_BYTES_MAX, stride as record_bytes};
 pub use journal::{CoreStatus, Journal, Recovery, Status, Torn};
 pub use reader::{Begin, Item, Reader};

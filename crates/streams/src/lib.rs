@@ -12,6 +12,7 @@
 //! | [`event`] | one auction as every sink is given it, and a row for each bidder |
 //! | [`json`] | the event as a line of JSON |
 //! | [`flat`] | the event as rows of flat tables |
+//! | `parquet`, `lake` | these as Parquet files, in a folder or an object store (feature `lake`) |
 //! | `clickhouse` | these in ClickHouse (feature `clickhouse`) |
 //! | [`sink`] | what a sink is: [`Sink`] |
 //! | [`stream`] | reads, batches, delivers, tries again, gives up |
@@ -25,8 +26,12 @@ pub mod flat;
 #[cfg(test)]
 mod held;
 pub mod json;
+#[cfg(feature = "lake")]
+pub mod lake;
 mod lane;
 pub mod meters;
+#[cfg(feature = "lake")]
+pub mod parquet;
 mod plan;
 pub mod sink;
 pub mod stream;

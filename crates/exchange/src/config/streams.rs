@@ -10,7 +10,11 @@ use streams::{Pace, Policy};
 pub struct StreamsConfig {
     /// What holds for every sink.
     pub policy: Policy,
-    /// The database in ClickHouse.
+    /// As Parquet; None: nowhere.
+    #[cfg(feature = "lake")]
+    pub lake: Option<(streams::lake::Settings, Pace)>,
+    /// The database in ClickHouse, set or not.
+    #[cfg(feature = "clickhouse")]
     pub clickhouse_database: String,
     /// As rows of ClickHouse; None: nowhere.
     #[cfg(feature = "clickhouse")]
@@ -24,8 +28,13 @@ impl StreamsConfig {
             retry_max: Duration::from_millis(settings.number("streams.retry_max_ms")?),
             timeout: Duration::from_millis(settings.number("streams.timeout_ms")?),
         };
+        #[cfg(not(feature = "clickhouse"))]
+        is_set(settings, "clickhouse.url", false)?;
         Ok(Self {
             policy,
+            #[cfg(feature = "lake")]
+            lake: lake(settings)?,
+            #[cfg(feature = "clickhouse")]
             clickhouse_database: settings.parse("clickhouse.database", name)?,
             #[cfg(feature = "clickhouse")]
             clickhouse: clickhouse(settings)?,
@@ -49,7 +58,39 @@ fn is_set(settings: &Settings, key: &str, is_built: bool) -> Result<bool> {
     Ok(true)
 }
 
+#[cfg(feature = "lake")]
+fn lake(settings: &Settings) -> Result<Option<(streams::lake::Settings, Pace)>> {
+    let pace = Pace {
+        bytes: settings.number::<u64>("lake.batch_mib")? << 20,
+        age: Duration::from_secs(settings.number("lake.batch_s")?),
+    };
+    if !is_set(settings, "lake.url", true)? {
+        return Ok(None);
+    }
+    let url = settings.parse("lake.url", |url| url::Url::parse(url).ok())?;
+    // Clouds have names of their own for what a store needs; ours win.
+    let clouds = ["aws_", "azure_", "google_"];
+    let texts = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let theirs = texts.map(|(name, value)| (name.to_lowercase(), value));
+    let mut options: Vec<_> =
+        theirs.filter(|(name, _)| clouds.iter().any(|cloud| name.starts_with(cloud))).collect();
+    for (key, option) in [
+        ("lake.endpoint", "aws_endpoint"),
+        ("lake.region", "aws_region"),
+        ("lake.key_id", "aws_access_key_id"),
+        ("lake.secret", "aws_secret_access_key"),
+    ] {
+        let value = settings.text(key);
+        if !value.is_empty() {
+            options.push((option.to_owned(), value.to_owned()));
+        }
+    }
+    Ok(Some((streams::lake::Settings { url, options }, pace)))
+}
+
 /// A name that needs no quotes in SQL.
+#[cfg(feature = "clickhouse")]
 fn name(text: &str) -> Option<String> {
     let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     (is_plain && text.starts_with(|c: char| !c.is_ascii_digit())).then(|| text.to_owned())

@@ -26,6 +26,7 @@ mod http_framing;
 mod instances;
 mod journal_commands;
 mod journal_damage;
+mod lake;
 mod ledger;
 mod lifecycle;
 mod limiter;
@@ -33,7 +34,7 @@ mod nginx;
 mod outage;
 mod pages;
 mod programs;
-
+mod python;
 mod redis;
 mod repeat;
 mod schema;

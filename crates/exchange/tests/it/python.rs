@@ -1,0 +1,27 @@
+//! What the Python package index brings for the tests: programs, and an engine that reads what streams wrote. They are
+//! in a virtual environment under the target directory, which `cargo xtask test` makes.
+
+use crate::server::said;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The program of the environment; without it the test fails with the command that makes it.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target directory");
+    let program = target.join("tools/python/bin").join(name);
+    assert!(program.exists(), "there is no {}: `cargo xtask python` makes it", program.display());
+    program
+}
+
+/// What DuckDB answers, a row a line, each cell as its text; NULL is "".
+#[track_caller]
+pub(crate) fn duckdb(sql: &str) -> Vec<Vec<String>> {
+    const SCRIPT: &str = "import duckdb, json, sys\n\
+        rows = duckdb.connect().execute(sys.argv[1]).fetchall()\n\
+        print(json.dumps([['' if cell is None else str(cell) for cell in row] for row in rows]))";
+    let mut python = Command::new(program("python"));
+    python.args(["-c", SCRIPT, sql]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let answer: Value = serde_json::from_str(&said(python).done()).expect("JSON");
+    serde_json::from_value(answer).expect("rows of texts")
+}
