@@ -22,6 +22,8 @@
 #[cfg(feature = "clickhouse")]
 pub mod clickhouse;
 pub mod event;
+#[cfg(test)]
+mod evolution;
 pub mod flat;
 #[cfg(test)]
 mod held;

@@ -164,7 +164,11 @@ impl Reading {
         }
         cursor.save()?;
         let plan = Plan::open(dir, name)?;
-        Ok(Self { name, source, lanes, cursor, plan, meters, measured_at: None, read: (AUCTION_BYTES, 1) })
+        let read = (AUCTION_BYTES, 1);
+        let mut reading = Self { name, source, lanes, cursor, plan, meters, measured_at: None, read };
+        // Known before anybody looks.
+        reading.measure();
+        Ok(reading)
     }
 
     /// Where a core's journal ends now; one that nobody writes ends somewhere before.

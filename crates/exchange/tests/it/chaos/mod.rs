@@ -13,6 +13,7 @@ mod disk;
 mod express;
 mod flips;
 mod kill;
+mod lake;
 mod limit;
 mod redis;
 mod streams;

@@ -1,0 +1,198 @@
+//! What a version of the schema has said once, it says for ever: the program is held to the files of every version.
+//!
+//! A file that is missing is written, and the test fails so that somebody looks at it and commits it.
+
+use crate::flat::Flat;
+use crate::held::{NOON_US, hold, usual};
+use crate::json::Json;
+use crate::{Event, EventId, SCHEMA};
+use auction::{AuctionType, Cpm, Imp};
+use journal::Offset;
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+
+/// The same events for ever: some of one plain imp, some of two with wishes.
+fn events(mut use_it: impl FnMut(&Event<'_>)) {
+    let supply = usual();
+    let floor = Imp { bid_floor: Cpm::from_micros(500_000), auction: Some(AuctionType::SecondPrice) };
+    for number in 0..24 {
+        let imps: &[Imp] = if number % 8 == 7 { &[floor, Imp::PLAIN] } else { &[Imp::PLAIN] };
+        let id = EventId { instance: 0x8b75_13d6_705a_9d95, core: 3, offset: Offset::new(640 + 8 * number) };
+        // Some begin before the one that is recorded before them.
+        let at_us = NOON_US + 1_000 * (number ^ 1);
+        hold(&supply, number, at_us, imps, |record| use_it(&Event { id, record, supply: &supply }));
+    }
+}
+
+fn data() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data")
+}
+
+/// The files of all versions of this kind; that of the present one is written if it is not there.
+fn versions(kind: &str, now: &[u8]) -> Vec<Vec<u8>> {
+    let (name, extension) = kind.split_once('.').unwrap();
+    let path = |version| data().join(format!("{name}-v{version}.{extension}"));
+    let newest = path(SCHEMA);
+    if !newest.exists() {
+        fs::write(&newest, now).unwrap();
+        panic!("{} is new: look at it, and commit it", newest.display());
+    }
+    (1..=SCHEMA).map(|version| fs::read(path(version)).unwrap()).collect()
+}
+
+/// Fails unless everything that was said is said still.
+fn check(before: &Value, now: &Value, at: &str) {
+    match (before, now) {
+        (Value::Object(before), Value::Object(now)) => {
+            for (name, before) in before {
+                let now = now.get(name).unwrap_or_else(|| panic!("{at}.{name} is gone"));
+                check(before, now, &format!("{at}.{name}"));
+            }
+        }
+        (Value::Array(before), Value::Array(now)) => {
+            assert_eq!(before.len(), now.len(), "{at}");
+            before
+                .iter()
+                .zip(now)
+                .enumerate()
+                .for_each(|(i, (before, now))| check(before, now, &format!("{at}[{i}]")));
+        }
+        // The version itself may grow.
+        _ if at == ".schema" => assert!(before.as_u64() <= now.as_u64()),
+        _ => assert_eq!(before, now, "{at}"),
+    }
+}
+
+fn lines(text: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(text).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_reader_of_an_older_json_finds_everything_it_knows() {
+    let (mut json, mut now) = (Json::default(), Vec::new());
+    events(|event| {
+        json.write(event, &mut now);
+        now.push(b'\n');
+    });
+    for before in versions("events.jsonl", &now) {
+        let (before, now) = (lines(&before), lines(&now));
+        assert_eq!(before.len(), now.len());
+        before.iter().zip(&now).for_each(|(before, now)| check(before, now, ""));
+    }
+}
+
+#[cfg(feature = "lake")]
+mod parquet {
+    use super::{Flat, events, versions};
+    use crate::flat::{AUCTIONS, BIDS, Cells, Column, Kind};
+    use crate::parquet::Table;
+    use ::parquet::file::reader::{FileReader, SerializedFileReader};
+    use ::parquet::record::Field;
+    use bytes::Bytes;
+    use std::sync::Arc;
+
+    type Rows = Vec<Vec<(String, Field)>>;
+
+    fn read(file: &[u8]) -> (Vec<String>, Rows) {
+        let reader = SerializedFileReader::new(Bytes::copy_from_slice(file)).unwrap();
+        let schema = reader.metadata().file_metadata().schema();
+        let columns = schema.get_fields().iter().map(|field| format!("{:?}", Arc::clone(field))).collect();
+        let rows = reader.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns()).collect();
+        (columns, rows)
+    }
+
+    /// The two tables as they are written now.
+    fn now() -> [Vec<u8>; 2] {
+        let mut flat = Flat::default();
+        let mut auctions = Table::auctions(Vec::new()).unwrap();
+        let mut bids = Table::bids(Vec::new()).unwrap();
+        events(|event| {
+            flat.auction(event, &mut auctions);
+            flat.bids(event, &mut bids);
+        });
+        [auctions.finish().unwrap(), bids.finish().unwrap()]
+    }
+
+    #[test]
+    fn a_reader_of_older_parquet_finds_its_columns_where_they_were() {
+        let [auctions, bids] = now();
+        for (kind, file, columns) in [("auctions.parquet", auctions, AUCTIONS), ("bids.parquet", bids, BIDS)]
+        {
+            let (now_columns, now_rows) = read(&file);
+            for before in versions(kind, &file) {
+                let (old_columns, old_rows) = read(&before);
+                let known = old_columns.len();
+                assert_eq!(old_columns, now_columns[..known], "{kind}");
+                let news = &columns[known..];
+                assert!(news.iter().all(|column| column.is_optional), "older files have none of {news:?}");
+                let now_rows: Rows = now_rows.iter().map(|row| row[..known].to_vec()).collect();
+                assert_eq!(old_rows, now_rows, "{kind}");
+            }
+        }
+    }
+
+    /// A table as plainly as it can be: each cell's text, NULL where there is none.
+    #[derive(Default)]
+    struct Plain(Vec<Vec<Option<String>>>, Vec<Option<String>>);
+
+    impl Cells for Plain {
+        fn text(&mut self, text: &str) {
+            self.1.push(Some(text.to_owned()));
+        }
+        fn number(&mut self, number: u64) {
+            self.1.push(Some(number.to_string()));
+        }
+        fn time(&mut self, us: u64) {
+            self.1.push(Some(us.to_string()));
+        }
+        fn decimal(&mut self, units: u64, _: u32) {
+            self.1.push(Some(units.to_string()));
+        }
+        fn none(&mut self) {
+            self.1.push(None);
+        }
+        fn end(&mut self) {
+            self.0.push(std::mem::take(&mut self.1));
+        }
+    }
+
+    impl Plain {
+        /// In order of time, which the second column is.
+        fn sorted(mut self, columns: &[Column]) -> Vec<Vec<Option<String>>> {
+            assert_eq!(columns[1].kind, Kind::Time);
+            assert!(self.0.iter().all(|row| row.len() == columns.len()));
+            self.0.sort_by_key(|row| row[1].as_ref().map(|us| us.parse::<u64>().unwrap()));
+            self.0
+        }
+    }
+
+    fn shown(field: &Field) -> Option<String> {
+        Some(match field {
+            Field::Null => return None,
+            Field::Str(text) => text.clone(),
+            Field::Long(number) | Field::TimestampMicros(number) => number.to_string(),
+            Field::Decimal(decimal) => {
+                i64::from_be_bytes(decimal.data().try_into().expect("eight bytes")).to_string()
+            }
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn rows_are_read_as_they_were_made_in_order_of_time() {
+        let (mut flat, mut auctions, mut bids) = (Flat::default(), Plain::default(), Plain::default());
+        events(|event| {
+            flat.auction(event, &mut auctions);
+            flat.bids(event, &mut bids);
+        });
+        let expected = [auctions.sorted(AUCTIONS), bids.sorted(BIDS)];
+        for (file, expected) in now().iter().zip(expected) {
+            let (_, rows) = read(file);
+            let rows: Vec<Vec<_>> =
+                rows.iter().map(|row| row.iter().map(|(_, field)| shown(field)).collect()).collect();
+            assert_eq!(rows, expected);
+        }
+    }
+}
