@@ -240,6 +240,36 @@ fn what_waits_in_a_hanging_server_is_there_once_when_it_goes_on() {
 }
 
 #[test]
+fn sent_back_to_the_start_it_fills_in_what_is_missing_and_counts_nothing_twice() {
+    let store = ClickHouse::with_tables();
+    let server = home(&store.url()).serve_with(&["--workers", "2"]);
+    bids(&server, 0, 100);
+    has(&store, 100);
+    let home = server.stop();
+    store.query("TRUNCATE TABLE bourse.auctions");
+    home.run(&["events", "offsets", "reset", "clickhouse", "--to", "2020-01-01", "--yes"]).done();
+    let server = home.serve_with(&["--workers", "2"]);
+    bids(&server, 100, 10);
+    has(&store, 110);
+    assert_eq!(stat(&store), Stat::parse(server.get("/stat").text()));
+}
+
+#[test]
+fn every_query_of_the_documentation_has_an_answer() {
+    let store = ClickHouse::with_tables();
+    let server = home(&store.url()).serve_with(&["--workers", "2"]);
+    bids(&server, 0, 200);
+    has(&store, 200);
+    let page = include_str!("../../../../docs/events.md").split("## ClickHouse").nth(1).unwrap();
+    let queries = page.split("```sql").nth(1).unwrap().split("```").next().unwrap();
+    let queries: Vec<&str> = queries.split(';').map(str::trim).filter(|query| !query.is_empty()).collect();
+    assert_eq!(queries.len(), 5);
+    for query in queries {
+        assert!(!store.query(query).is_empty(), "{query}");
+    }
+}
+
+#[test]
 fn what_is_missing_there_is_named_with_what_makes_it() {
     let store = ClickHouse::start();
     let url = store.url().replace("//", "//writer:p%26ss%20w%C3%B6rd%40@");
