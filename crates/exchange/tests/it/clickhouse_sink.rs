@@ -191,7 +191,8 @@ fn what_breaks_on_the_way_comes_again_and_is_there_once() {
             assert_eq!(stat(&store), Stat::parse(server.get("/stat").text()), "{step} {fault:?}");
         }
     }
-    assert_eq!(server.metric("bourse_stream_failures_total{stream=\"clickhouse\"}"), 10);
+    // One for each fault; more where the next attempt came while the server was still at the last.
+    assert!(server.metric("bourse_stream_failures_total{stream=\"clickhouse\"}") >= 10);
     assert!(server.log().contains("500 Internal Server Error: Code: 252"), "{}", server.log());
 }
 
@@ -247,7 +248,7 @@ fn sent_back_to_the_start_it_fills_in_what_is_missing_and_counts_nothing_twice()
     has(&store, 100);
     let home = server.stop();
     store.query("TRUNCATE TABLE bourse.auctions");
-    home.run(&["events", "offsets", "reset", "clickhouse", "--to", "2020-01-01", "--yes"]).done();
+    home.run(&["events", "offsets", "reset", "clickhouse", "--to", "oldest", "--yes"]).done();
     let server = home.serve_with(&["--workers", "2"]);
     bids(&server, 100, 10);
     has(&store, 110);

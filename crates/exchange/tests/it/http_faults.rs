@@ -4,6 +4,7 @@ use crate::server::eventually;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
@@ -86,9 +87,14 @@ impl State {
     fn carry(&self, mut client: TcpStream) -> std::io::Result<()> {
         let mut server = TcpStream::connect(self.server)?;
         let (mut back, mut forth) = (server.try_clone()?, client.try_clone()?);
+        let breaks = Arc::new(AtomicBool::new(false));
+        let is_broken = Arc::clone(&breaks);
         thread::spawn(move || {
             let _ = std::io::copy(&mut back, &mut forth);
-            let _ = forth.shutdown(Shutdown::Both);
+            // With a fault the client keeps its connection until that has happened.
+            if !is_broken.load(Ordering::SeqCst) {
+                let _ = forth.shutdown(Shutdown::Both);
+            }
         });
         let mut bytes = vec![0; 256 << 10];
         loop {
@@ -98,6 +104,7 @@ impl State {
                 return server.shutdown(Shutdown::Both);
             }
             if let Some(fault) = self.next(bytes) {
+                breaks.store(true, Ordering::SeqCst);
                 let _ = server.shutdown(Shutdown::Both);
                 return self.apply(fault, client, bytes);
             }
