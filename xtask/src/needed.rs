@@ -31,10 +31,12 @@ pub(crate) const WRK: Program = Program { name: "wrk", package: "wrk", version: 
 pub(crate) const REDIS: Program =
     Program { name: "redis-server", package: "redis-server", version: "--version" };
 
-const PROGRAMS: [Program; 7] = [
+const PROGRAMS: [Program; 9] = [
     REDIS,
     Program { name: "redis-cli", package: "redis-tools", version: "--version" },
     Program { name: "nginx", package: "nginx-light", version: "-v" },
+    Program { name: "clickhouse-server", package: "clickhouse-server", version: "--version" },
+    Program { name: "clickhouse-client", package: "clickhouse-client", version: "--version" },
     Program { name: "prometheus", package: "prometheus", version: "--version" },
     Program { name: "promtool", package: "prometheus", version: "--version" },
     Program { name: "strace", package: "strace", version: "-V" },

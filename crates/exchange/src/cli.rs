@@ -285,6 +285,10 @@ Examples:
         #[command(subcommand)]
         change: Option<Offsets>,
     },
+    /// The tables that a store needs, as SQL
+    #[cfg(feature = "clickhouse")]
+    #[command(subcommand)]
+    Schema(Schema),
 }
 
 /// Which events to show.
@@ -388,6 +392,33 @@ pub struct Span {
     /// Before this time
     #[arg(long, value_name = "TIME")]
     pub to: Option<When>,
+}
+
+/// Of which store.
+#[cfg(feature = "clickhouse")]
+#[derive(Debug, Subcommand)]
+pub enum Schema {
+    /// ClickHouse: auctions, bids, and the sums of /stat
+    #[command(
+        name = "clickhouse",
+        after_help = "\
+Examples:
+  bourse events schema clickhouse | clickhouse-client --multiquery
+  bourse events schema clickhouse --server 18.16     for a server of this version
+
+It goes into the database clickhouse.database. What is there already is left as it is; a bourse that misses a
+column says so, and names the ALTER TABLE that adds it."
+    )]
+    ClickHouse {
+        /// The server's version
+        #[arg(long, value_name = "VERSION", default_value = "26", value_parser = dialect)]
+        server: streams::clickhouse::schema::Dialect,
+    },
+}
+
+#[cfg(feature = "clickhouse")]
+fn dialect(version: &str) -> Result<streams::clickhouse::schema::Dialect, &'static str> {
+    streams::clickhouse::schema::Dialect::of_version(version).ok_or("a version is like 18.16 or 26.9.2.1")
 }
 
 /// What to do with settings.

@@ -33,5 +33,10 @@ pub fn run(config: &Config, command: &cli::Events) -> Result<()> {
         cli::Events::Export(export) => export::run(&dir(config)?, export, now_us),
         cli::Events::Offsets { change: None } => offsets::show(&dir(config)?),
         cli::Events::Offsets { change: Some(change) } => offsets::change(&dir(config)?, change, now_us),
+        #[cfg(feature = "clickhouse")]
+        cli::Events::Schema(cli::Schema::ClickHouse { server }) => {
+            print!("{}", streams::clickhouse::schema::sql(&config.streams.clickhouse_database, *server));
+            Ok(())
+        }
     }
 }

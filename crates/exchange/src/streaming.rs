@@ -9,6 +9,8 @@ use journal::Journal;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+#[cfg(feature = "clickhouse")]
+use streams::clickhouse::ClickHouse;
 #[cfg(feature = "lake")]
 use streams::lake::Lake;
 use streams::{Meters, Source, Stream};
@@ -34,6 +36,12 @@ impl Streams {
         if let Some((lake, pace)) = config.streams.lake.clone() {
             let (source, policy) = (source.clone(), config.streams.policy);
             streams.0.push(streams::start("lake", source, pace, policy, move || Lake::open(&lake))?);
+        }
+        #[cfg(feature = "clickhouse")]
+        if let Some((settings, pace)) = config.streams.clickhouse.clone() {
+            let (source, policy) = (source.clone(), config.streams.policy);
+            let make = move || ClickHouse::open(settings);
+            streams.0.push(streams::start("clickhouse", source, pace, policy, make)?);
         }
         streams.warn_of_others(&source.dir)?;
         Ok(streams)

@@ -13,11 +13,14 @@
 //! | [`json`] | the event as a line of JSON |
 //! | [`flat`] | the event as rows of flat tables |
 //! | `parquet`, `lake` | these as Parquet files, in a folder or an object store (feature `lake`) |
+//! | `clickhouse` | these in ClickHouse (feature `clickhouse`) |
 //! | [`sink`] | what a sink is: [`Sink`] |
 //! | [`stream`] | reads, batches, delivers, tries again, gives up |
 //! | [`meters`] | what is known of a stream from outside |
 //! | `lane`, `plan` | one core's next batch; its bounds on disk before it is delivered |
 
+#[cfg(feature = "clickhouse")]
+pub mod clickhouse;
 pub mod event;
 #[cfg(test)]
 mod evolution;

@@ -13,6 +13,12 @@ pub struct StreamsConfig {
     /// As Parquet; None: nowhere.
     #[cfg(feature = "lake")]
     pub lake: Option<(streams::lake::Settings, Pace)>,
+    /// The database in ClickHouse, set or not.
+    #[cfg(feature = "clickhouse")]
+    pub clickhouse_database: String,
+    /// As rows of ClickHouse; None: nowhere.
+    #[cfg(feature = "clickhouse")]
+    pub clickhouse: Option<(streams::clickhouse::Settings, Pace)>,
 }
 
 impl StreamsConfig {
@@ -22,10 +28,16 @@ impl StreamsConfig {
             retry_max: Duration::from_millis(settings.number("streams.retry_max_ms")?),
             timeout: Duration::from_millis(settings.number("streams.timeout_ms")?),
         };
+        #[cfg(not(feature = "clickhouse"))]
+        is_set(settings, "clickhouse.url", false)?;
         Ok(Self {
             policy,
             #[cfg(feature = "lake")]
             lake: lake(settings)?,
+            #[cfg(feature = "clickhouse")]
+            clickhouse_database: settings.parse("clickhouse.database", name)?,
+            #[cfg(feature = "clickhouse")]
+            clickhouse: clickhouse(settings)?,
         })
     }
 }
@@ -75,4 +87,28 @@ fn lake(settings: &Settings) -> Result<Option<(streams::lake::Settings, Pace)>> 
         }
     }
     Ok(Some((streams::lake::Settings { url, options }, pace)))
+}
+
+/// A name that needs no quotes in SQL.
+#[cfg(feature = "clickhouse")]
+fn name(text: &str) -> Option<String> {
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (is_plain && text.starts_with(|c: char| !c.is_ascii_digit())).then(|| text.to_owned())
+}
+
+#[cfg(feature = "clickhouse")]
+fn clickhouse(settings: &Settings) -> Result<Option<(streams::clickhouse::Settings, Pace)>> {
+    let pace = Pace {
+        bytes: settings.number::<u64>("clickhouse.batch_mib")? << 20,
+        age: Duration::from_secs(settings.number("clickhouse.batch_s")?),
+    };
+    if !is_set(settings, "clickhouse.url", true)? {
+        return Ok(None);
+    }
+    let database = settings.parse("clickhouse.database", name)?;
+    let Some(sink) = streams::clickhouse::Settings::new(settings.text("clickhouse.url"), database) else {
+        // Without its text, which may have a password.
+        bail!("{}: it takes http[s]://USER:PASSWORD@HOST:PORT", settings.named("clickhouse.url"));
+    };
+    Ok(Some((sink, pace)))
 }

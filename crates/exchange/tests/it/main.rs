@@ -1,7 +1,7 @@
 //! The contract, checked from outside: every test starts the real program on port 0 and talks to it as a client does.
 //!
-//! * One module per door; `server`, `client`, `browser`, `catalogues`, `database`, `redis`, `nginx`, `prometheus`,
-//!   `collector`, `fleet` and `ledger` are what they share.
+//! * One module per door; `server`, `client`, `browser`, `catalogues`, `database`, `redis`, `clickhouse`, `nginx`,
+//!   `prometheus`, `collector`, `fleet` and `ledger` are what they share.
 //! * A test waits for a condition, never for a time; [`server::eventually`] is the only place that waits.
 //! * What a test measures by the clock it measures alone: see [`server::Quiet`].
 
@@ -16,6 +16,8 @@ mod catalogue;
 mod catalogues;
 mod chaos;
 mod check;
+mod clickhouse;
+mod clickhouse_sink;
 mod client;
 mod clock;
 mod collector;
@@ -27,6 +29,7 @@ mod explain;
 mod fleet;
 mod health;
 mod http_bounds;
+mod http_faults;
 mod http_framing;
 mod instances;
 mod journal_commands;

@@ -6,6 +6,7 @@
 //!   Guests, who have IPv4 addresses, are only counted.
 //! * Short by default; as long as `BOURSE_TEST_CHAOS_SECONDS` says where it is set.
 
+mod clickhouse;
 mod cluster;
 mod crash_points;
 mod disk;
@@ -172,9 +173,14 @@ impl Ledger {
     /// Compares with what is recorded under these data directories, which has all that ever was, and with a /stat.
     #[track_caller]
     pub(crate) fn check(&self, data_dirs: &[&Path], stat: &Answer) {
-        let book = Book::read(data_dirs);
+        self.check_book(&Book::read(data_dirs), stat);
+    }
+
+    /// The same, with what somebody else's book has.
+    #[track_caller]
+    fn check_book(&self, book: &Book, stat: &Answer) {
         assert_eq!(book.faults, Vec::<String>::new());
-        self.compare(&book);
+        self.compare(book);
         for (number, line) in self.lines().iter() {
             assert!(
                 !line.outcome.is_held() || book.auctions.contains_key(number),
@@ -347,6 +353,26 @@ impl Stat {
             sums.bidders.retain(|_, did| *did != BidderStat::default());
         }
         stat
+    }
+
+    /// Adds what another store says of a supply's requests from a country.
+    pub(crate) fn requests(&mut self, supply: &str, country: &str, n: u64) {
+        let supply = self.supplies.entry(supply.to_owned()).or_default();
+        supply.total_reqs += n;
+        *supply.by_country.entry(country.to_owned()).or_default() += n;
+    }
+
+    /// Adds what it says of one of the supply's bidders: wins, revenue in micros, no-bids, timeouts.
+    pub(crate) fn bidder(&mut self, supply: &str, id: &str, counts: [u64; 4]) {
+        let supply = self.supplies.entry(supply.to_owned()).or_default();
+        if counts != [0; 4] {
+            let bidder = supply.bidders.entry(id.to_owned()).or_default();
+            let [wins, revenue_micros, no_bids, timeouts] = counts;
+            bidder.wins += wins;
+            bidder.revenue_micros += revenue_micros;
+            bidder.no_bids += no_bids;
+            bidder.timeouts += timeouts;
+        }
     }
 
     /// What was counted, without a server.
