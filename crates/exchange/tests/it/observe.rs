@@ -49,7 +49,7 @@ fn names(text: &str) -> BTreeSet<String> {
 fn every_panel_of_the_dashboard_shows_something_and_no_alert_fires() {
     let redis = Redis::start();
     let home = Home::empty().usual().set("BOURSE_REDIS_URL", &redis.url());
-    let server = home.set("BOURSE_RATE_LIMIT_REQUESTS", &1000).serve();
+    let server = home.set("BOURSE_RATE_LIMIT_REQUESTS", &10_000).serve();
     let prometheus = Prometheus::of(server.address);
     let mut connection = server.connect();
     for (title, expression) in expressions(&dashboard()) {
