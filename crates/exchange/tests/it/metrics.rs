@@ -142,8 +142,8 @@ fn answers_and_latencies_are_counted_for_all_bidders_and_for_each() {
         ("bourse_bidder_timeouts_total{bidder=\"late\"}", 10.0),
         ("bourse_bidder_latency_seconds_count{bidder=\"late\"}", 0.0),
         ("bourse_bidder_latency_seconds_bucket{le=\"0.004\",bidder=\"quick\"}", 10.0),
-        ("bourse_bidder_latency_seconds_bucket{le=\"0.128\",bidder=\"slow\"}", 10.0),
-        ("bourse_bidder_latency_seconds_bucket{le=\"0.064\",bidder=\"slow\"}", 0.0),
+        ("bourse_bidder_latency_seconds_bucket{le=\"0.256\",bidder=\"slow\"}", 10.0),
+        ("bourse_bidder_latency_seconds_bucket{le=\"0.128\",bidder=\"slow\"}", 0.0),
         ("bourse_revenue_usd_micros_total", 6_000_000.0),
         ("bourse_bidder_revenue_usd_micros_total{bidder=\"slow\"}", 6_000_000.0),
     ] {
