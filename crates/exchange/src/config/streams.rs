@@ -3,7 +3,9 @@
 use super::Settings;
 use anyhow::{Result, bail};
 use std::time::Duration;
-use streams::{Pace, Policy};
+#[cfg(any(feature = "clickhouse", feature = "lake"))]
+use streams::Pace;
+use streams::Policy;
 
 /// Where auctions go beside the journal.
 #[derive(Debug, Clone)]
