@@ -3,7 +3,9 @@
 use super::Settings;
 use anyhow::{Result, bail};
 use std::time::Duration;
-use streams::{Pace, Policy};
+#[cfg(any(feature = "clickhouse", feature = "lake"))]
+use streams::Pace;
+use streams::Policy;
 
 /// Where auctions go beside the journal.
 #[derive(Debug, Clone)]
@@ -23,8 +25,10 @@ pub struct StreamsConfig {
 
 impl StreamsConfig {
     pub(super) fn from(settings: &Settings) -> Result<Self> {
+        // So that a stream counts what it gives up before retention removes it unread.
+        let retain_mib_max = settings.number::<u64>("journal.retain_mib")? * 3 / 4;
         let policy = Policy {
-            retain_bytes: settings.number::<u64>("streams.retain_mib")? << 20,
+            retain_bytes: settings.number::<u64>("streams.retain_mib")?.min(retain_mib_max) << 20,
             retry_max: Duration::from_millis(settings.number("streams.retry_max_ms")?),
             timeout: Duration::from_millis(settings.number("streams.timeout_ms")?),
         };

@@ -190,10 +190,10 @@ pub(super) const TABLE: &[Spec] = &[
     ),
     Spec::new(
         "streams.retain_mib",
-        "8192",
+        "12288",
         "MiB",
         Number(1, 1_000_000_000),
-        "of the journal may wait for a sink that fails; beyond it the oldest auctions are given up for that sink",
+        "of the journal may wait for a sink, at most 3/4 of journal.retain_mib; beyond, it is not given the oldest",
     ),
     Spec::new(
         "streams.retry_max_ms",
