@@ -28,6 +28,8 @@ pub(super) enum Takes {
     Text(&'static str),
     /// A text with a password in it; shown without.
     Secret(&'static str),
+    /// A secret and nothing else; never shown.
+    Password(&'static str),
     /// SHA-256 sums with commas; shown by their first digits.
     Digests(&'static str),
 }
@@ -54,12 +56,14 @@ impl Spec {
             Takes::Number(low, high) => format!("{low} to {high}"),
             Takes::NumberOr(low, high, word) => format!("{word}, or {low} to {high}"),
             Takes::OneOf(words) => words.join(" | "),
-            Takes::Text(words) | Takes::Secret(words) | Takes::Digests(words) => (*words).to_owned(),
+            Takes::Text(words) | Takes::Secret(words) | Takes::Password(words) | Takes::Digests(words) => {
+                (*words).to_owned()
+            }
         }
     }
 }
 
-use Takes::{Digests, Number, NumberOr, OneOf, Secret, Text};
+use Takes::{Digests, Number, NumberOr, OneOf, Password, Secret, Text};
 
 /// Every setting, in the order they are shown.
 pub(super) const TABLE: &[Spec] = &[
@@ -225,7 +229,7 @@ pub(super) const TABLE: &[Spec] = &[
     ),
     Spec::new("lake.region", "", "", Text("us-east-1"), "of S3; else AWS_REGION"),
     Spec::new("lake.key_id", "", "", Text("a key's id"), "for S3; else AWS_ACCESS_KEY_ID"),
-    Spec::new("lake.secret", "", "", Secret("its secret"), "for S3; else AWS_SECRET_ACCESS_KEY"),
+    Spec::new("lake.secret", "", "", Password("its secret"), "for S3; else AWS_SECRET_ACCESS_KEY"),
     Spec::new(
         "lake.batch_mib",
         "16",

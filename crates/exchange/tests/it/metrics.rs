@@ -23,6 +23,8 @@ fn full() -> (Redis, Collector, Server) {
     let (redis, collector) = (Redis::start(), Collector::start());
     let home = Home::empty().usual().set("BOURSE_RATE_LIMIT_REQUESTS", &1000);
     let home = home.set("BOURSE_REDIS_URL", &redis.url());
+    let lake = format!("file://{}", home.path("lake").display());
+    let home = home.set("BOURSE_LAKE_URL", &lake);
     let server = home.set("BOURSE_OTLP_ENDPOINT", &collector.endpoint()).serve();
     (redis, collector, server)
 }
