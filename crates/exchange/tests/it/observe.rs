@@ -49,6 +49,8 @@ fn names(text: &str) -> BTreeSet<String> {
 fn every_panel_of_the_dashboard_shows_something_and_no_alert_fires() {
     let redis = Redis::start();
     let home = Home::empty().usual().set("BOURSE_REDIS_URL", &redis.url());
+    let lake = format!("file://{}", home.path("lake").display());
+    let home = home.set("BOURSE_LAKE_URL", &lake).set("BOURSE_LAKE_BATCH_S", "1");
     let server = home.set("BOURSE_RATE_LIMIT_REQUESTS", &1000).serve();
     let prometheus = Prometheus::of(server.address);
     let (mut connection, mut asked) = (server.connect(), 0_u16);
@@ -68,6 +70,8 @@ fn every_panel_of_the_dashboard_shows_something_and_no_alert_fires() {
 fn every_metric_that_an_alert_or_a_panel_names_is_on_the_page() {
     let redis = Redis::start();
     let home = Home::empty().usual().set("BOURSE_REDIS_URL", &redis.url());
+    let lake = format!("file://{}", home.path("lake").display());
+    let home = home.set("BOURSE_LAKE_URL", &lake).set("BOURSE_LAKE_BATCH_S", "1");
     let server = home.set("BOURSE_RATE_LIMIT_REQUESTS", &3).serve();
     server.bid(any_bid());
     let page = names(server.get("/metrics").text());
