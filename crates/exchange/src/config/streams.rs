@@ -1,6 +1,8 @@
 //! Settings of the auction stream: what holds for every sink, and each sink's own.
 
 use super::Settings;
+#[cfg(feature = "kafka")]
+use super::table::{COMPRESSIONS, LOGINS, SECURITIES};
 use anyhow::{Result, bail};
 use std::time::Duration;
 use streams::{Pace, Policy};
@@ -150,6 +152,16 @@ fn kafka(settings: &Settings) -> Result<Option<(streams::kafka::Settings, Pace)>
         return Ok(None);
     }
     let formats = [("json", Format::Json), ("protobuf", Format::Protobuf)];
+    let words = [("kafka.compression", COMPRESSIONS), ("kafka.security", SECURITIES), ("kafka.sasl", LOGINS)];
+    for (key, words) in words {
+        settings.parse(key, |text| words.contains(&text).then_some(()))?;
+    }
+    let security = settings.text("kafka.security");
+    for (key, needed) in [("kafka.username", "sasl"), ("kafka.ca", "ssl"), ("kafka.certificate", "ssl")] {
+        if !settings.text(key).is_empty() && !security.contains(needed) {
+            bail!("{}: it is for kafka.security = sasl_ssl, which is {security}", settings.named(key));
+        }
+    }
     let mut options = Vec::new();
     for (key, option) in [
         ("kafka.brokers", "bootstrap.servers"),

@@ -56,15 +56,21 @@ impl Spec {
             Takes::Number(low, high) => format!("{low} to {high}"),
             Takes::NumberOr(low, high, word) => format!("{word}, or {low} to {high}"),
             Takes::OneOf(words) => words.join(" | "),
-            Takes::Text(words)
-            | Takes::Secret(words)
-            | Takes::Password(words)
-            | Takes::Digests(words) => (*words).to_owned(),
+            Takes::Text(words) | Takes::Secret(words) | Takes::Password(words) | Takes::Digests(words) => {
+                (*words).to_owned()
+            }
         }
     }
 }
 
 use Takes::{Digests, Number, NumberOr, OneOf, Password, Secret, Text};
+
+/// How Kafka's messages can be compressed.
+pub(super) const COMPRESSIONS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
+/// How its brokers can be spoken to.
+pub(super) const SECURITIES: &[&str] = &["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+/// How to log in there.
+pub(super) const LOGINS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 /// Every setting, in the order they are shown.
 pub(super) const TABLE: &[Spec] = &[
@@ -282,14 +288,14 @@ pub(super) const TABLE: &[Spec] = &[
         OneOf(&["json", "protobuf"]),
         "how an event is written; docs/events.md has both",
     ),
+    Spec::new("kafka.compression", "lz4", "", OneOf(COMPRESSIONS), "of batches of messages"),
     Spec::new(
-        "kafka.compression",
-        "lz4",
-        "",
-        OneOf(&["none", "gzip", "snappy", "lz4", "zstd"]),
-        "of batches of messages",
+        "kafka.batch_mib",
+        "1",
+        "MiB",
+        Number(1, 64),
+        "of the journal wait for acknowledgement at once",
     ),
-    Spec::new("kafka.batch_mib", "1", "MiB", Number(1, 64), "of the journal wait for acknowledgement at once"),
     Spec::new(
         "kafka.batch_ms",
         "100",
@@ -301,15 +307,15 @@ pub(super) const TABLE: &[Spec] = &[
         "kafka.security",
         "plaintext",
         "",
-        OneOf(&["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"]),
+        OneOf(SECURITIES),
         "how brokers are spoken to; ssl is in builds with the feature `tls`",
     ),
     Spec::new(
         "kafka.sasl",
+        "PLAIN",
         "",
-        "",
-        Text("PLAIN | SCRAM-SHA-256 | SCRAM-SHA-512"),
-        "how to log in; SCRAM is in builds with the feature `tls`",
+        OneOf(LOGINS),
+        "how to log in, with security sasl_…; SCRAM is in builds with the feature `tls`",
     ),
     Spec::new("kafka.username", "", "", Text("a name"), "to log in with"),
     Spec::new("kafka.password", "", "", Password("its password"), "to log in with"),
