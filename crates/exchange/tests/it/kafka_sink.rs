@@ -1,12 +1,18 @@
 //! Auctions in Kafka: each at least once, known by its event id, keyed by its supply, whatever happens on the way.
 
 use crate::catalogues::usual;
-use crate::client::bid_body;
+use crate::client::{bid_body, micros};
 use crate::journal_commands::{address, cat};
 use crate::kafka::{Broker, events, json};
+use crate::ledger::members;
 use crate::proxy::Way;
-use crate::server::{Home, Server, eventually};
+use crate::python::program;
+use crate::server::{Home, Server, eventually, said};
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 
 /// With three supplies, and short patience.
 fn home(broker: SocketAddr) -> Home {
@@ -135,6 +141,57 @@ fn what_was_not_acknowledged_before_a_kill_comes_after_it() {
         eventually("nothing waits", || lag() == 0);
         is_all_there(&broker, &server.home, auctions);
         home = server.stop();
+    }
+}
+
+#[test]
+fn the_consumer_of_the_documentation_adds_up_what_stat_says() {
+    let broker = Broker::start();
+    let server = home(broker.address).serve_with(&["--workers", "2"]);
+    bids(&server, 0, 200);
+    has_delivered(&server, 200);
+    let page = include_str!("../../../../docs/events.md").split("## Kafka").nth(1).unwrap();
+    let script = page.split("```python").nth(1).unwrap().split("```").next().unwrap();
+    let mut python = Command::new(program("python"));
+    python.args(["-c", script, &broker.address.to_string()]);
+    python.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let told = said(python).done();
+    let told: BTreeMap<&str, u64> =
+        told.lines().map(|line| line.rsplit_once(' ').unwrap()).map(|(id, sum)| (id, micros(sum))).collect();
+    let stat = server.get("/stat");
+    let counted = members(stat.text()).into_iter().map(|(supply, totals)| {
+        let bidders = members(members(totals.get())["bidders"].get());
+        let revenue = |counts: &Box<RawValue>| micros(members(counts.get())["total_revenue"].get());
+        (supply, bidders.values().map(revenue).sum::<u64>())
+    });
+    let counted: BTreeMap<String, u64> = counted.collect();
+    assert_eq!(counted.iter().map(|(id, sum)| (&**id, *sum)).collect::<BTreeMap<_, _>>(), told);
+}
+
+#[test]
+fn protobuf_is_read_by_the_proto_file_and_says_what_the_journal_does() {
+    let broker = Broker::start();
+    let server = home(broker.address).set("BOURSE_KAFKA_FORMAT", "protobuf").serve_with(&["--workers", "1"]);
+    bids(&server, 0, 60);
+    has_delivered(&server, 60);
+    let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/../streams/proto");
+    let set = protox::compile(["bourse/events/v1/event.proto"], [proto]).unwrap();
+    let pool = DescriptorPool::from_file_descriptor_set(set).unwrap();
+    let kind = pool.get_message_by_name("bourse.events.v1.Event").unwrap();
+    let (events, lines) = (events(broker.messages()), cat(&server.home, &[]));
+    assert_eq!((events.len(), lines.len()), (60, 60));
+    for line in lines {
+        let message = &events[line["event"].as_str().unwrap()];
+        assert_eq!(message.headers["content-type"], "application/x-protobuf");
+        let event = DynamicMessage::decode(kind.clone(), &message.value[..]).unwrap();
+        let text = |name: &str| event.get_field_by_name(name).unwrap().as_str().unwrap().to_owned();
+        for name in ["event", "auction", "supply", "country", "ip", "rule", "outcome"] {
+            assert_eq!(text(name), line[name].as_str().unwrap());
+        }
+        let price = event.get_field_by_name("price_micros").unwrap().as_u64().unwrap();
+        assert_eq!(price, line.get("price").map_or(0, |price| micros(&price.to_string())));
+        let bidders = event.get_field_by_name("bidders").unwrap().as_list().unwrap().len();
+        assert_eq!(bidders, line["bidders"].as_array().unwrap().len());
     }
 }
 
