@@ -24,6 +24,7 @@ NAME is one of these, or the beginning of a test's name in one, such as kill::un
   cluster       the same with the masters of a Redis Cluster
   disk          the disk fills up, fails to write, fails to sync
   lake          kill -9 with a lake of Parquet in S3, which fails in every way: each auction is there once
+  clickhouse    kill -9 of it and of ClickHouse, which hangs, too: its rows and its sums are what clients were told
   kafka         kill -9 with a broker that hangs, is cut off or answers nobody: each event is in the topic
   express       any bytes, to a server with the express lane and to one without: the same answers
   flips         every byte of the journal is flipped in turn

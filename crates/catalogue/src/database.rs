@@ -73,6 +73,11 @@ impl Database {
         let primary = &self.primary;
         // SQLite does not wait for another that changes the journal mode too: it fails.
         let _lock = self.lock().await?;
+        if let Some(file) = self.file() {
+            // Only here: a file that goes later is a database that is away, not an empty one.
+            let made = File::options().create(true).append(true).open(file);
+            made.with_context(|| format!("cannot open {}; {}", file.display(), primary.advice()))?;
+        }
         let mut connection = primary.open().await?;
         if self.dialect() == Dialect::Sqlite {
             // Readers then see a whole catalogue while a load is writing the next one. Kept in the file.
@@ -191,7 +196,7 @@ impl Server {
                 _ => url.push_str(&format!("%{byte:02X}")),
             }
         }
-        url.push_str("?mode=rwc");
+        url.push_str("?mode=rw");
         let options: AnyConnectOptions = url.parse().context("database.url")?;
         Ok(Self { options: options.disable_statement_logging(), place: Place::File(path) })
     }
@@ -257,6 +262,16 @@ pub(crate) fn plain(error: &sqlx::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_made_once_and_one_that_has_gone_is_not_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.sqlite");
+        let db = Database::connect(&format!("sqlite:{}", path.display()), &[]).await.unwrap();
+        db.open().await.unwrap().close().await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(db.open().await.is_err() && !path.exists());
+    }
 
     #[tokio::test]
     async fn a_url_that_names_no_database_is_refused_with_what_to_write() {

@@ -1,7 +1,7 @@
 //! The streams that are set: every sink there is is named here once.
 //!
 //! * They start before the doors open, so that a bad setting stops the start; a sink that is away does not.
-//! * At the end each delivers what there is, for [`LAST_DELIVERY_MAX`]; the next start goes on from there.
+//! * At the end each delivers what there is, for three seconds; the next start goes on from there.
 
 use crate::config::Config;
 use anyhow::Result;
@@ -61,8 +61,8 @@ impl Streams {
 
     /// A reader that does not come any more keeps the journal from being cleared.
     fn warn_of_others(&self, dir: &Path) -> Result<()> {
-        for reader in journal::readers(dir)? {
-            let name = reader.name.as_str();
+        for name in journal::reader_names(dir)? {
+            let name = name.as_str();
             if NAMES.contains(&name) && !self.0.iter().any(|stream| stream.name() == name) {
                 warn!(
                     stream = name,

@@ -50,7 +50,8 @@ pub use journal::{CoreStatus, Journal, Recovery, Status, Torn};
 pub use reader::{Begin, Item, Reader};
 pub use sync::Synced;
 pub use verify::{
-    ReaderInfo, ReaderPlace, SegmentInfo, SegmentReport, behind_bytes, list, oldest, readers, verify,
+    ReaderInfo, ReaderPlace, SegmentInfo, SegmentReport, behind_bytes, list, oldest, reader_names, readers,
+    verify,
 };
 pub use writer::{Room, Unavailable, Writer};
 

@@ -77,6 +77,14 @@ pub fn list(dir: &Path) -> Result<Vec<SegmentInfo>> {
     each(dir, info)
 }
 
+/// The names of the registered readers, in order.
+pub fn reader_names(dir: &Path) -> Result<Vec<String>> {
+    let places = cursor::places(dir).with_context(|| format!("cannot read readers of {}", dir.display()))?;
+    let mut names: Vec<String> = places.into_iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
 /// The registered readers, in order of name.
 pub fn readers(dir: &Path) -> Result<Vec<ReaderInfo>> {
     let written = each(dir, |entry, core, scan| {

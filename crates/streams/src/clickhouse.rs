@@ -1,6 +1,6 @@
 //! ClickHouse: auctions, bids and `/stat` in SQL, each auction once on any server from 18.16 on.
 //!
-//! * A batch is two statements, see [`statements`]. Each leaves out what is there already when it runs, however often
+//! * A batch is two statements, see `statements`. Each leaves out what is there already when it runs, however often
 //!   and however late it comes.
 //! * That is exact because no two of a core's statements of a kind run at once: they have the same query id, and the
 //!   server refuses the second.

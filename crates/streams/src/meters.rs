@@ -12,7 +12,7 @@ pub struct Meters {
     pub batches: AtomicU64,
     /// Attempts that failed.
     pub failures: AtomicU64,
-    /// Auctions given up because the sink was away for too long.
+    /// Auctions given up because too many waited for the sink.
     pub dropped: AtomicU64,
     /// Places where the journal was damaged, or removed before it was read.
     pub missing: AtomicU64,

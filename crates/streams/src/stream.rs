@@ -4,7 +4,7 @@
 //! * A batch is due when it is large enough or its oldest auction has waited for long enough.
 //! * A failure is tried again after a random part of a time that doubles, up to `retry_max`.
 //! * Order: the batch's end on disk (with [`Sink::REPEATS`]), the delivery, the cursor on disk.
-//! * Bound: while the sink fails and more than `retain_bytes` wait, the oldest segment is given up, counted and logged.
+//! * Bound: when more than `retain_bytes` wait, the oldest segment is given up, counted and logged.
 
 use crate::lane::Lane;
 use crate::meters::{Meters, now_us};
@@ -55,7 +55,7 @@ pub struct Pace {
 /// What holds for every stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// How many bytes of the journal may wait for a sink that fails.
+    /// How many bytes of the journal may wait for a sink that is away or too slow.
     pub retain_bytes: u64,
     /// The longest pause between two attempts.
     pub retry_max: Duration,
@@ -247,13 +247,7 @@ impl Reading {
             self.meters.dropped.fetch_add(auctions, Ordering::Relaxed);
             self.measured_at = None;
             let stream = self.name;
-            warn!(
-                stream,
-                core,
-                auctions,
-                to = done.get(),
-                "auctions given up: too many wait for a sink that fails"
-            );
+            warn!(stream, core, auctions, to = done.get(), "auctions given up: too many wait for their sink");
             return Ok(());
         }
         Ok(())
@@ -302,7 +296,7 @@ impl<S: Sink> Runner<S> {
                     rests = false;
                 }
             }
-            self.reading.measure();
+            self.keep_within_bound();
             if stopping && self.reading.is_done() {
                 return;
             }
@@ -320,20 +314,25 @@ impl<S: Sink> Runner<S> {
         while let Err(error) = self.attempt(at).await {
             self.failed(&error);
             self.rest().await;
-            if self.reading.measure() > self.policy.retain_bytes {
-                if let Err(error) = self.reading.give_up() {
-                    self.failed(&error);
-                }
-                if !self.reading.lanes[at].is_held {
-                    self.held = None;
-                    return;
-                }
+            self.keep_within_bound();
+            // Its segment may be what was given up.
+            if self.held.is_some() && !self.reading.lanes[at].is_held {
+                self.held = None;
+                return;
             }
         }
         if let Some(failures) = self.failures.take() {
             info!(stream = self.name, failures = failures.count, "the stream goes on");
         }
         self.reading.meters.is_failing.store(false, Ordering::Relaxed);
+    }
+
+    fn keep_within_bound(&mut self) {
+        if self.reading.measure() > self.policy.retain_bytes
+            && let Err(error) = self.reading.give_up()
+        {
+            self.failed(&error);
+        }
     }
 
     async fn attempt(&mut self, at: usize) -> Result<()> {

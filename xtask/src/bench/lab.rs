@@ -12,8 +12,8 @@ use std::{env, process, thread};
 
 use anyhow::{Context, Result, ensure};
 
+use super::Common;
 use super::machine::Machine;
-use super::{Common, Profile};
 use crate::guard::Guard;
 use crate::needed::{self, Program};
 use crate::workspace::{Workspace, capture, run};
@@ -47,7 +47,7 @@ impl Lab {
         let workspace = Workspace::find()?;
         let mut guard = Guard::start()?;
         let found = needed::provide_programs(tools, &mut guard)?;
-        build(&workspace, common.profile, &mut guard)?;
+        build(&workspace, common, &mut guard)?;
         let bourse = common.bourse.as_ref().map(fs::canonicalize).transpose().context("--bourse")?;
         let machine = Machine::describe(&workspace, common.profile, bourse.is_some(), &found);
         let (scratch, logs) = directories(&workspace, &mut guard)?;
@@ -113,8 +113,9 @@ impl Lab {
 }
 
 /// One after the other: built together, each would be compiled with the features that the other asks for.
-fn build(workspace: &Workspace, profile: Profile, guard: &mut Guard) -> Result<()> {
-    for package in ["exchange", "floor"] {
+fn build(workspace: &Workspace, common: &Common, guard: &mut Guard) -> Result<()> {
+    let (profile, ours) = (common.profile, common.bourse.is_none().then_some("exchange"));
+    for package in ours.into_iter().chain(["floor"]) {
         let build = ["build", "--locked", "--profile", profile.name(), "--package", package, "--bins"];
         run(&mut workspace.cargo(build), guard)?;
     }

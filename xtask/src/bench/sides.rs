@@ -26,7 +26,7 @@ pub(super) enum Side {
     Journal,
     /// Limiter with 1 M known addresses, and journal
     Everything,
-    /// Everything, by the program as cargo builds it: beside one given by --bourse
+    /// Everything, by the program that cargo has built before, beside one given by --bourse
     Unprofiled,
     /// The same with Redis: the limit and the statistics are shared
     Redis,

@@ -146,7 +146,7 @@ impl Settings {
     fn refused(&self, key: &str) -> anyhow::Error {
         let setting = self.get(key);
         let takes = setting.spec.range();
-        if matches!(setting.spec.takes, Takes::Digests(_)) {
+        if matches!(setting.spec.takes, Takes::Digests(_) | Takes::Password(_)) {
             // Most likely it is the secret itself.
             return anyhow!("{} is not valid; it takes {takes}", self.named(key));
         }

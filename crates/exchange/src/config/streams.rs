@@ -5,7 +5,9 @@ use super::Settings;
 use super::table::{COMPRESSIONS, LOGINS, SECURITIES};
 use anyhow::{Result, bail};
 use std::time::Duration;
-use streams::{Pace, Policy};
+#[cfg(any(feature = "clickhouse", feature = "lake"))]
+use streams::Pace;
+use streams::Policy;
 
 /// Where auctions go beside the journal.
 #[derive(Debug, Clone)]
@@ -28,8 +30,10 @@ pub struct StreamsConfig {
 
 impl StreamsConfig {
     pub(super) fn from(settings: &Settings) -> Result<Self> {
+        // So that a stream counts what it gives up before retention removes it unread.
+        let retain_mib_max = settings.number::<u64>("journal.retain_mib")? * 3 / 4;
         let policy = Policy {
-            retain_bytes: settings.number::<u64>("streams.retain_mib")? << 20,
+            retain_bytes: settings.number::<u64>("streams.retain_mib")?.min(retain_mib_max) << 20,
             retry_max: Duration::from_millis(settings.number("streams.retry_max_ms")?),
             timeout: Duration::from_millis(settings.number("streams.timeout_ms")?),
         };
@@ -161,6 +165,12 @@ fn kafka(settings: &Settings) -> Result<Option<(streams::kafka::Settings, Pace)>
         if !settings.text(key).is_empty() && !security.contains(needed) {
             bail!("{}: it is for kafka.security = sasl_ssl, which is {security}", settings.named(key));
         }
+    }
+    let needs_tls =
+        security.contains("ssl") || security == "sasl_plaintext" && settings.text("kafka.sasl") != "PLAIN";
+    if needs_tls && !cfg!(feature = "tls") {
+        let named = settings.named("kafka.security");
+        bail!("{named}: this bourse was built without it; build it with `--features kafka,tls`");
     }
     let mut options = Vec::new();
     for (key, option) in [

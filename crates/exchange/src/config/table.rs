@@ -28,7 +28,7 @@ pub(super) enum Takes {
     Text(&'static str),
     /// A text with a password in it; shown without.
     Secret(&'static str),
-    /// What is shown to nobody.
+    /// A secret and nothing else; never shown.
     Password(&'static str),
     /// SHA-256 sums with commas; shown by their first digits.
     Digests(&'static str),
@@ -201,10 +201,10 @@ pub(super) const TABLE: &[Spec] = &[
     ),
     Spec::new(
         "streams.retain_mib",
-        "8192",
+        "12288",
         "MiB",
         Number(1, 1_000_000_000),
-        "of the journal may wait for a sink that fails; beyond it the oldest auctions are given up for that sink",
+        "of the journal may wait for a sink, at most 3/4 of journal.retain_mib; beyond, it is not given the oldest",
     ),
     Spec::new(
         "streams.retry_max_ms",

@@ -104,15 +104,18 @@ fn zero_requests_turn_the_limit_off_and_empty_variables_are_unset() {
 
 #[test]
 fn a_password_is_never_shown() {
-    let url = "BOURSE_DATABASE_URL=postgres://me:secret@db/bourse";
-    let asked = "BOURSE_DATABASE_URL=postgres://db/bourse?user=me&password=secret&sslmode=disable";
+    let url = "BOURSE_DATABASE_URL=postgres://me:hunter2@db/bourse";
+    let asked = "BOURSE_DATABASE_URL=postgres://db/bourse?user=me&password=hunter2&sslmode=disable";
     let (shown, _) = read("", "", asked, "");
     assert!(shown.contains("postgres://db/bourse?user=me&password=***&sslmode=disable"), "{shown}");
-    let replicas = "BOURSE_DATABASE_REPLICA_URLS=postgres://me:secret@a/b,postgres://me:s:ecret@c/d";
+    let replicas = "BOURSE_DATABASE_REPLICA_URLS=postgres://me:hunter2@a/b,postgres://me:hun:ter2@c/d";
     let (shown, config) = read("", "", &format!("{url} {replicas}"), "");
-    assert!(shown.contains("postgres://me:***@db/bourse") && !shown.contains("ecret"), "{shown}");
+    assert!(shown.contains("postgres://me:***@db/bourse") && !shown.contains("ter2"), "{shown}");
     let config = config.unwrap();
     assert_eq!(config.database.replica_urls.len(), 2);
+    let sinks = "BOURSE_LAKE_SECRET=hunter2 BOURSE_CLICKHOUSE_URL=http://me:hunter2@db:8123";
+    let (shown, _) = read("", "", sinks, "");
+    assert!(shown.contains("http://me:***@db:8123") && !shown.contains("hunter2"), "{shown}");
 }
 
 #[test]

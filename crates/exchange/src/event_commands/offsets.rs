@@ -29,7 +29,7 @@ pub(super) fn show(dir: &Path) -> Result<()> {
 
 pub(super) fn change(dir: &Path, change: &Offsets, now_us: u64) -> Result<()> {
     let (Offsets::Reset { stream, yes, .. } | Offsets::Forget { stream, yes }) = change;
-    let known: Vec<String> = journal::readers(dir)?.into_iter().map(|reader| reader.name).collect();
+    let known = journal::reader_names(dir)?;
     let known: Vec<&str> = known.iter().map(String::as_str).filter(|name| NAMES.contains(name)).collect();
     ensure!(known.contains(&stream.as_str()), "no stream {stream} has read this journal; there is {known:?}");
     let _lock = journal::lock(dir)?;

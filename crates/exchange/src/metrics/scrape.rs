@@ -196,7 +196,7 @@ impl Scrape {
         family(to, "stream_batches", "batches delivered", None, "stream", count(|m| &m.batches))?;
         let help = "attempts at a batch that failed and were or will be repeated";
         family(to, "stream_failures", help, None, "stream", count(|m| &m.failures))?;
-        let help = "auctions given up because the sink failed for too long";
+        let help = "auctions given up because too many waited for the sink";
         family(to, "stream_dropped_auctions", help, None, "stream", count(|m| &m.dropped))?;
         let help = "places of the journal that were damaged or removed before the stream read them";
         family(to, "stream_missing", help, None, "stream", count(|m| &m.missing))

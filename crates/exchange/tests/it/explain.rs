@@ -33,7 +33,7 @@ fn the_account_is_what_the_journal_shows_and_the_answer_is_what_a_bid_gets() {
     }
     let out = server.home.run(&["journal", "cat", "--auction", "0000000000000007-0"]).done();
     let mut line: Value = serde_json::from_str(&out).unwrap();
-    for place in ["core", "offset"] {
+    for place in ["schema", "event", "core", "offset"] {
         assert!(line.as_object_mut().unwrap().remove(place).is_some());
     }
     assert_eq!(&line, account);

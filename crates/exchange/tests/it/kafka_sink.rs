@@ -203,6 +203,8 @@ fn a_bad_setting_stops_the_start_with_a_line_that_names_it() {
         ("BOURSE_KAFKA_COMPRESSION", "brotli", "none | gzip | snappy | lz4 | zstd"),
         ("BOURSE_KAFKA_SASL", "GUESS", "PLAIN | SCRAM"),
         ("BOURSE_KAFKA_USERNAME", "somebody", "kafka.security = sasl_ssl"),
+        #[cfg(not(feature = "tls"))]
+        ("BOURSE_KAFKA_SECURITY", "ssl", "build it with `--features kafka,tls`"),
         ("BOURSE_KAFKA_OPTIONS", "secret", "NAME=VALUE; NAME=VALUE"),
         ("BOURSE_KAFKA_OPTIONS", "no.such.option=secret", "no.such.option"),
         ("BOURSE_KAFKA_OPTIONS", "linger.ms=secret", "linger.ms"),

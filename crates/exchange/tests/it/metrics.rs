@@ -23,6 +23,8 @@ fn full() -> (Redis, Collector, Server) {
     let (redis, collector) = (Redis::start(), Collector::start());
     let home = Home::empty().usual().set("BOURSE_RATE_LIMIT_REQUESTS", &1000);
     let home = home.set("BOURSE_REDIS_URL", &redis.url());
+    let lake = format!("file://{}", home.path("lake").display());
+    let home = home.set("BOURSE_LAKE_URL", &lake);
     let server = home.set("BOURSE_OTLP_ENDPOINT", &collector.endpoint()).serve();
     (redis, collector, server)
 }
@@ -142,8 +144,8 @@ fn answers_and_latencies_are_counted_for_all_bidders_and_for_each() {
         ("bourse_bidder_timeouts_total{bidder=\"late\"}", 10.0),
         ("bourse_bidder_latency_seconds_count{bidder=\"late\"}", 0.0),
         ("bourse_bidder_latency_seconds_bucket{le=\"0.004\",bidder=\"quick\"}", 10.0),
-        ("bourse_bidder_latency_seconds_bucket{le=\"0.128\",bidder=\"slow\"}", 10.0),
-        ("bourse_bidder_latency_seconds_bucket{le=\"0.064\",bidder=\"slow\"}", 0.0),
+        ("bourse_bidder_latency_seconds_bucket{le=\"0.256\",bidder=\"slow\"}", 10.0),
+        ("bourse_bidder_latency_seconds_bucket{le=\"0.128\",bidder=\"slow\"}", 0.0),
         ("bourse_revenue_usd_micros_total", 6_000_000.0),
         ("bourse_bidder_revenue_usd_micros_total{bidder=\"slow\"}", 6_000_000.0),
     ] {

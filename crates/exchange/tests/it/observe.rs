@@ -1,7 +1,7 @@
 //! What we ship to watch an exchange with: alert rules and a dashboard, against a real Prometheus that scrapes a real
 //! server.
 
-use crate::client::any_bid;
+use crate::client::{any_bid, bid_body};
 use crate::prometheus::{Prometheus, deploy, promtool};
 use crate::redis::Redis;
 use crate::server::{Home, eventually};
@@ -51,10 +51,11 @@ fn every_panel_of_the_dashboard_shows_something_and_no_alert_fires() {
     let home = Home::empty().usual().set("BOURSE_REDIS_URL", &redis.url());
     let server = home.set("BOURSE_RATE_LIMIT_REQUESTS", &1000).serve();
     let prometheus = Prometheus::of(server.address);
-    let mut connection = server.connect();
+    let (mut connection, mut asked) = (server.connect(), 0_u16);
     for (title, expression) in expressions(&dashboard()) {
         eventually(&format!("{title} shows {expression}"), || {
-            connection.bid(any_bid());
+            asked += 1;
+            connection.bid(bid_body("supply1", &format!("10.0.{}.{}", asked >> 8, asked & 255)));
             let found = prometheus.query(&expression);
             found.iter().any(|result| result["value"][1].as_str().is_some_and(|value| value != "NaN"))
         });

@@ -44,7 +44,7 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// It reads the metrics of this server a few times a second.
+    /// It reads the metrics of this server every second.
     pub(crate) fn of(server: SocketAddr) -> Self {
         (0..10).find_map(|_| Self::start(server)).expect("Prometheus on one of ten ports")
     }
@@ -56,7 +56,7 @@ impl Prometheus {
         let config = dir.path().join("prometheus.yml");
         let rules = deploy("prometheus/bourse.rules.yml").canonicalize().unwrap();
         let text = format!(
-            "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 1s}}\n\
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
              rule_files: ['{}']\n\
              scrape_configs: [{{job_name: bourse, static_configs: [{{targets: ['{server}']}}]}}]",
             rules.display()

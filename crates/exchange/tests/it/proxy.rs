@@ -61,7 +61,7 @@ impl Proxy {
                     return;
                 }
                 let state = Arc::clone(&accepting);
-                thread::spawn(move || carry(client, &state));
+                thread::spawn(move || carry(&client, &state));
             }
         });
         Self { address, state }
@@ -80,21 +80,21 @@ impl Drop for Proxy {
     }
 }
 
-fn carry(client: TcpStream, state: &Arc<State>) {
+fn carry(client: &TcpStream, state: &Arc<State>) {
     if state.way() == Way::Cut {
         return;
     }
     let Ok(server) = TcpStream::connect(state.server) else { return };
-    let both = [&client, &server].map(|one| one.try_clone().unwrap());
+    let both = [client, &server].map(|one| one.try_clone().unwrap());
     let end = AtEnd(move || both.iter().for_each(|one| _ = one.shutdown(Shutdown::Both)));
-    let back = [&server, &client].map(|one| one.try_clone().unwrap());
+    let back = [&server, client].map(|one| one.try_clone().unwrap());
     let theirs = Arc::clone(state);
     let answering = thread::spawn(move || {
         let [from, to] = back;
         pump(&from, &to, &theirs, true);
         drop(end);
     });
-    pump(&client, &server, state, false);
+    pump(client, &server, state, false);
     let _ = server.shutdown(Shutdown::Both);
     let _ = answering.join();
 }
