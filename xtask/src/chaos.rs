@@ -25,6 +25,7 @@ NAME is one of these, or the beginning of a test's name in one, such as kill::un
   disk          the disk fills up, fails to write, fails to sync
   lake          kill -9 with a lake of Parquet in S3, which fails in every way: each auction is there once
   clickhouse    kill -9 of it and of ClickHouse, which hangs, too: its rows and its sums are what clients were told
+  kafka         kill -9 with a broker that hangs, is cut off or answers nobody: each event is in the topic
   express       any bytes, to a server with the express lane and to one without: the same answers
   flips         every byte of the journal is flipped in turn
   limit         the limit that instances keep together, by a thousand requests at once
@@ -55,7 +56,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if options.name == "all" { "chaos::".to_owned() } else { format!("chaos::{}", options.name) };
     let tests = || {
         let mut tests = servers::cargo_test(&workspace);
-        tests.args(["-p", "exchange", "--test", "it"]).args(options.release.then_some("--release"));
+        tests
+            .args(["-p", "exchange", "--test", "it", "--features", "kafka"])
+            .args(options.release.then_some("--release"));
         tests
     };
     run_command(tests().arg("--no-run"), &mut guard)?;

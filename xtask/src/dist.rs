@@ -26,7 +26,7 @@ use pack::Entry;
 use profile::Choice;
 
 /// What a release is built with besides the defaults.
-const FEATURES: &str = "tls";
+const FEATURES: &str = "tls,kafka";
 
 /// How to build the release.
 #[derive(Args)]

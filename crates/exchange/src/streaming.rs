@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 #[cfg(feature = "clickhouse")]
 use streams::clickhouse::ClickHouse;
+#[cfg(feature = "kafka")]
+use streams::kafka::Kafka;
 #[cfg(feature = "lake")]
 use streams::lake::Lake;
 use streams::{Meters, Source, Stream};
@@ -42,6 +44,11 @@ impl Streams {
             let (source, policy) = (source.clone(), config.streams.policy);
             let make = move || ClickHouse::open(settings);
             streams.0.push(streams::start("clickhouse", source, pace, policy, make)?);
+        }
+        #[cfg(feature = "kafka")]
+        if let Some((settings, pace)) = config.streams.kafka.clone() {
+            let (source, policy) = (source.clone(), config.streams.policy);
+            streams.0.push(streams::start("kafka", source, pace, policy, move || Kafka::open(settings))?);
         }
         streams.warn_of_others(&source.dir)?;
         Ok(streams)

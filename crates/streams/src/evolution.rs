@@ -196,3 +196,113 @@ mod parquet {
         }
     }
 }
+
+#[cfg(feature = "kafka")]
+mod protobuf {
+    use super::{Json, Value, check, data, events, lines, versions};
+    use crate::protobuf::Protobuf;
+    use prost_reflect::prost::bytes::{Buf, BufMut};
+    use prost_reflect::{DescriptorPool, DynamicMessage};
+    use serde_json::json;
+
+    /// What somebody knows of an event who has only the committed `.proto` file.
+    fn read(mut file: &[u8]) -> Vec<DynamicMessage> {
+        let proto = data().join("../../proto");
+        let set = protox::compile(["bourse/events/v1/event.proto"], [proto]).unwrap();
+        let pool = DescriptorPool::from_file_descriptor_set(set).unwrap();
+        let event = pool.get_message_by_name("bourse.events.v1.Event").unwrap();
+        let mut messages = Vec::new();
+        while file.has_remaining() {
+            let bytes = file.get_u32() as usize;
+            messages.push(DynamicMessage::decode(event.clone(), file.copy_to_bytes(bytes)).unwrap());
+        }
+        messages
+    }
+
+    /// The events, each after its length.
+    fn now() -> Vec<u8> {
+        let (mut protobuf, mut now) = (Protobuf::default(), Vec::new());
+        events(|event| {
+            let mut message = Vec::new();
+            protobuf.write(event, &mut message);
+            now.put_u32(message.len() as u32);
+            now.append(&mut message);
+        });
+        now
+    }
+
+    /// The JSON of the same event in the names and units of Protobuf.
+    fn renamed(value: &Value) -> Value {
+        let micros = |value: &Value, places: u32| {
+            let (whole, part) =
+                value.to_string().split_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+            let unit = 10_u64.pow(places);
+            let part = format!("{part:0<width$}", width = places as usize).parse::<u64>().unwrap();
+            json!(whole.parse::<u64>().unwrap() * unit + part)
+        };
+        match value {
+            Value::Object(members) => {
+                let member = |(name, value): (&String, &Value)| match &**name {
+                    "price" | "bid_floor" | "runner_up" | "clearing_price" => {
+                        (format!("{name}_micros"), micros(value, 6))
+                    }
+                    "latency_ms" => ("latency_us".to_owned(), micros(value, 3)),
+                    _ => (name.clone(), renamed(value)),
+                };
+                members.iter().filter(|(name, _)| *name != "time").map(member).collect()
+            }
+            Value::Array(of) => of.iter().map(renamed).collect(),
+            other => other.clone(),
+        }
+    }
+
+    /// As JSON, whatever its number's width; what is 0 is there, too.
+    fn shown(message: &DynamicMessage) -> Value {
+        let options = prost_reflect::SerializeOptions::new()
+            .use_proto_field_name(true)
+            .stringify_64_bit_integers(false);
+        message.serialize_with_options(serde_json::value::Serializer, &options).unwrap()
+    }
+
+    #[test]
+    fn protobuf_says_what_json_says_and_the_proto_file_knows_all_of_it() {
+        let (mut json, mut written) = (Json::default(), Vec::new());
+        events(|event| {
+            json.write(event, &mut written);
+            written.push(b'\n');
+        });
+        let (messages, lines) = (read(&now()), lines(&written));
+        assert_eq!(messages.len(), lines.len());
+        for (message, line) in messages.iter().zip(&lines) {
+            assert_eq!(message.unknown_fields().count(), 0);
+            let mut said = shown(message);
+            let time_us = said["time_us"].take().as_u64().unwrap();
+            assert_eq!(time_us % 1_000_000, line["time"].as_str().unwrap()[20..26].parse::<u64>().unwrap());
+            check(&zeroless(renamed(line)), &zeroless(said.clone()), "");
+            said.as_object_mut().unwrap().remove("time_us");
+            check(&zeroless(said), &zeroless(renamed(line)), "");
+        }
+    }
+
+    /// Without what Protobuf does not tell from what is not there.
+    fn zeroless(value: Value) -> Value {
+        match value {
+            Value::Object(members) => {
+                let members = members.into_iter().map(|(name, value)| (name, zeroless(value)));
+                members.filter(|(_, value)| *value != json!(0) && *value != json!([])).collect()
+            }
+            Value::Array(of) => of.into_iter().map(zeroless).collect(),
+            other => other,
+        }
+    }
+
+    #[test]
+    fn a_reader_of_older_protobuf_finds_everything_it_knows() {
+        let written = now();
+        for before in versions("events.binpb", &written) {
+            let (before, now) = (read(&before), read(&written));
+            assert_eq!(before.len(), now.len());
+            before.iter().zip(&now).for_each(|(before, now)| check(&shown(before), &shown(now), ""));
+        }
+    }
+}

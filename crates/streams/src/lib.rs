@@ -14,6 +14,8 @@
 //! | [`flat`] | the event as rows of flat tables |
 //! | `parquet`, `lake` | these as Parquet files, in a folder or an object store (feature `lake`) |
 //! | `clickhouse` | these in ClickHouse (feature `clickhouse`) |
+//! | `protobuf` | the event as Protobuf (feature `kafka`) |
+//! | `kafka` | the event, in either form, as a message in Kafka (feature `kafka`) |
 //! | [`sink`] | what a sink is: [`Sink`] |
 //! | [`stream`] | reads, batches, delivers, tries again, gives up |
 //! | [`meters`] | what is known of a stream from outside |
@@ -28,6 +30,8 @@ pub mod flat;
 #[cfg(test)]
 mod held;
 pub mod json;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 #[cfg(feature = "lake")]
 pub mod lake;
 mod lane;
@@ -35,6 +39,8 @@ pub mod meters;
 #[cfg(feature = "lake")]
 pub mod parquet;
 mod plan;
+#[cfg(feature = "kafka")]
+pub mod protobuf;
 pub mod sink;
 pub mod stream;
 #[cfg(test)]

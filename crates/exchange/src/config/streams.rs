@@ -1,6 +1,8 @@
 //! Settings of the auction stream: what holds for every sink, and each sink's own.
 
 use super::Settings;
+#[cfg(feature = "kafka")]
+use super::table::{COMPRESSIONS, LOGINS, SECURITIES};
 use anyhow::{Result, bail};
 use std::time::Duration;
 #[cfg(any(feature = "clickhouse", feature = "lake"))]
@@ -21,6 +23,9 @@ pub struct StreamsConfig {
     /// As rows of ClickHouse; None: nowhere.
     #[cfg(feature = "clickhouse")]
     pub clickhouse: Option<(streams::clickhouse::Settings, Pace)>,
+    /// As messages in Kafka; None: nowhere.
+    #[cfg(feature = "kafka")]
+    pub kafka: Option<(streams::kafka::Settings, Pace)>,
 }
 
 impl StreamsConfig {
@@ -34,6 +39,8 @@ impl StreamsConfig {
         };
         #[cfg(not(feature = "clickhouse"))]
         is_set(settings, "clickhouse.url", false)?;
+        #[cfg(not(feature = "kafka"))]
+        is_set(settings, "kafka.brokers", false)?;
         Ok(Self {
             policy,
             #[cfg(feature = "lake")]
@@ -42,6 +49,8 @@ impl StreamsConfig {
             clickhouse_database: settings.parse("clickhouse.database", name)?,
             #[cfg(feature = "clickhouse")]
             clickhouse: clickhouse(settings)?,
+            #[cfg(feature = "kafka")]
+            kafka: kafka(settings)?,
         })
     }
 }
@@ -115,4 +124,77 @@ fn clickhouse(settings: &Settings) -> Result<Option<(streams::clickhouse::Settin
         bail!("{}: it takes http[s]://USER:PASSWORD@HOST:PORT", settings.named("clickhouse.url"));
     };
     Ok(Some((sink, pace)))
+}
+
+/// What Kafka allows a topic to be called.
+#[cfg(feature = "kafka")]
+fn topic(text: &str) -> Option<String> {
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let is_name = (1..=249).contains(&text.len()) && !matches!(text, "." | "..");
+    (is_plain && is_name).then(|| text.to_owned())
+}
+
+/// Pairs of `NAME=VALUE` with semicolons between.
+#[cfg(feature = "kafka")]
+fn pairs(text: &str) -> Option<Vec<(String, String)>> {
+    let pairs = text.split(';').map(str::trim).filter(|pair| !pair.is_empty());
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    pairs.map(pair).collect()
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(settings: &Settings) -> Result<Option<(streams::kafka::Settings, Pace)>> {
+    use streams::kafka::Format;
+    let pace = Pace {
+        bytes: settings.number::<u64>("kafka.batch_mib")? << 20,
+        age: Duration::from_millis(settings.number("kafka.batch_ms")?),
+    };
+    if !is_set(settings, "kafka.brokers", true)? {
+        return Ok(None);
+    }
+    let formats = [("json", Format::Json), ("protobuf", Format::Protobuf)];
+    let words = [("kafka.compression", COMPRESSIONS), ("kafka.security", SECURITIES), ("kafka.sasl", LOGINS)];
+    for (key, words) in words {
+        settings.parse(key, |text| words.contains(&text).then_some(()))?;
+    }
+    let security = settings.text("kafka.security");
+    for (key, needed) in [("kafka.username", "sasl"), ("kafka.ca", "ssl"), ("kafka.certificate", "ssl")] {
+        if !settings.text(key).is_empty() && !security.contains(needed) {
+            bail!("{}: it is for kafka.security = sasl_ssl, which is {security}", settings.named(key));
+        }
+    }
+    let needs_tls =
+        security.contains("ssl") || security == "sasl_plaintext" && settings.text("kafka.sasl") != "PLAIN";
+    if needs_tls && !cfg!(feature = "tls") {
+        let named = settings.named("kafka.security");
+        bail!("{named}: this bourse was built without it; build it with `--features kafka,tls`");
+    }
+    let mut options = Vec::new();
+    for (key, option) in [
+        ("kafka.brokers", "bootstrap.servers"),
+        ("kafka.compression", "compression.type"),
+        ("kafka.security", "security.protocol"),
+        ("kafka.sasl", "sasl.mechanism"),
+        ("kafka.username", "sasl.username"),
+        ("kafka.password", "sasl.password"),
+        ("kafka.ca", "ssl.ca.location"),
+        ("kafka.certificate", "ssl.certificate.location"),
+        ("kafka.key", "ssl.key.location"),
+    ] {
+        let value = settings.text(key);
+        if !value.is_empty() {
+            options.push((option.to_owned(), value.to_owned()));
+        }
+    }
+    let Some(others) = pairs(settings.text("kafka.options")) else {
+        // Without its text, which may have a password.
+        bail!("{}: it takes NAME=VALUE; NAME=VALUE; …", settings.named("kafka.options"));
+    };
+    options.extend(others);
+    let topic = settings.parse("kafka.topic", topic)?;
+    let format = settings.choice("kafka.format", &formats)?;
+    Ok(Some((streams::kafka::Settings { topic, format, options }, pace)))
 }

@@ -65,6 +65,13 @@ impl Spec {
 
 use Takes::{Digests, Number, NumberOr, OneOf, Password, Secret, Text};
 
+/// How Kafka's messages can be compressed.
+pub(super) const COMPRESSIONS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
+/// How its brokers can be spoken to.
+pub(super) const SECURITIES: &[&str] = &["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+/// How to log in there.
+pub(super) const LOGINS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+
 /// Every setting, in the order they are shown.
 pub(super) const TABLE: &[Spec] = &[
     Spec::new("listen", "127.0.0.1:8000", "", Text("HOST:PORT; port 0 is any free one"), "where to listen"),
@@ -265,6 +272,62 @@ pub(super) const TABLE: &[Spec] = &[
         "s",
         Number(1, 86_400),
         "how long an auction waits for its block at most",
+    ),
+    Spec::new(
+        "kafka.brokers",
+        "",
+        "",
+        Text("HOST:PORT,…"),
+        "where auctions go as messages: some of Kafka's brokers; empty: nowhere",
+    ),
+    Spec::new("kafka.topic", "bourse.auctions", "", Text("a topic's name"), "the topic, keyed by supply"),
+    Spec::new(
+        "kafka.format",
+        "json",
+        "",
+        OneOf(&["json", "protobuf"]),
+        "how an event is written; docs/events.md has both",
+    ),
+    Spec::new("kafka.compression", "lz4", "", OneOf(COMPRESSIONS), "of batches of messages"),
+    Spec::new(
+        "kafka.batch_mib",
+        "1",
+        "MiB",
+        Number(1, 64),
+        "of the journal wait for acknowledgement at once",
+    ),
+    Spec::new(
+        "kafka.batch_ms",
+        "100",
+        "ms",
+        Number(1, 3_600_000),
+        "how long an auction waits for its batch at most",
+    ),
+    Spec::new(
+        "kafka.security",
+        "plaintext",
+        "",
+        OneOf(SECURITIES),
+        "how brokers are spoken to; ssl is in builds with the feature `tls`",
+    ),
+    Spec::new(
+        "kafka.sasl",
+        "PLAIN",
+        "",
+        OneOf(LOGINS),
+        "how to log in, with security sasl_…; SCRAM is in builds with the feature `tls`",
+    ),
+    Spec::new("kafka.username", "", "", Text("a name"), "to log in with"),
+    Spec::new("kafka.password", "", "", Password("its password"), "to log in with"),
+    Spec::new("kafka.ca", "", "", Text("a file, PEM"), "whose certificates brokers have; else the system's"),
+    Spec::new("kafka.certificate", "", "", Text("a file, PEM"), "our own, for brokers that ask for one"),
+    Spec::new("kafka.key", "", "", Text("a file, PEM"), "its key"),
+    Spec::new(
+        "kafka.options",
+        "",
+        "",
+        Password("NAME=VALUE; NAME=VALUE; …"),
+        "any of librdkafka's own settings, such as message.max.bytes; they win",
     ),
     Spec::new(
         "log.auctions",

@@ -1,7 +1,7 @@
 //! The contract, checked from outside: every test starts the real program on port 0 and talks to it as a client does.
 //!
-//! * One module per door; `server`, `client`, `browser`, `catalogues`, `database`, `redis`, `clickhouse`, `nginx`,
-//!   `prometheus`, `collector`, `fleet` and `ledger` are what they share.
+//! * One module per door; `server`, `client`, `browser`, `catalogues`, `database`, `redis`, `clickhouse`, `kafka`,
+//!   `nginx`, `prometheus`, `collector`, `fleet` and `ledger` are what they share.
 //! * A test waits for a condition, never for a time; [`server::eventually`] is the only place that waits.
 //! * What a test measures by the clock it measures alone: see [`server::Quiet`].
 
@@ -34,6 +34,10 @@ mod http_framing;
 mod instances;
 mod journal_commands;
 mod journal_damage;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(feature = "kafka")]
+mod kafka_sink;
 mod lake;
 mod ledger;
 mod lifecycle;

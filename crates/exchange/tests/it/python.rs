@@ -14,6 +14,17 @@ pub(crate) fn program(name: &str) -> PathBuf {
     program
 }
 
+/// A file that a package brought.
+#[cfg(feature = "kafka")]
+pub(crate) fn packaged(path: &str) -> PathBuf {
+    let lib = program("python").parent().and_then(Path::parent).expect("an environment").join("lib");
+    let pythons = std::fs::read_dir(lib).expect("an environment").map(|entry| entry.unwrap().path());
+    let files = pythons.map(|python| python.join("site-packages").join(path));
+    files.into_iter().find(|file| file.exists()).unwrap_or_else(|| {
+        panic!("there is no {path} in the environment: `cargo xtask python` makes it");
+    })
+}
+
 /// What DuckDB answers, a row a line, each cell as its text; NULL is "".
 #[track_caller]
 pub(crate) fn duckdb(sql: &str) -> Vec<Vec<String>> {

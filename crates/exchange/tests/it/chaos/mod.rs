@@ -12,6 +12,8 @@ mod crash_points;
 mod disk;
 mod express;
 mod flips;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod kill;
 mod lake;
 mod limit;

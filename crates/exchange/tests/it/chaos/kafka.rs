@@ -1,0 +1,77 @@
+//! The server is killed at any moment while its broker hangs, is cut off or answers nobody: the topic has what the
+//! clients were told, once its doubles are left out.
+
+use super::{Book, Ledger, Outcome, catalogue, number};
+use crate::client::micros;
+use crate::kafka::{Broker, events, json};
+use crate::kafka_sink::streams;
+use crate::proxy::Way;
+use crate::server::{Home, eventually, rounds};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::SystemTime;
+
+const SUPPLIES: &[&str] = &["narrow", "middle", "nobody"];
+
+/// What the topic says, each event once.
+fn book(broker: &Broker) -> Book {
+    let mut book = Book::default();
+    for message in events(broker.messages()).values() {
+        let event = json(message);
+        let text = |name: &str| event[name].as_str().unwrap().to_owned();
+        // The price by its digits.
+        let raw: BTreeMap<&str, &RawValue> = serde_json::from_slice(&message.value).unwrap();
+        let outcome = match &*text("outcome") {
+            "sold" => Outcome::Sold(text("winner"), micros(raw["price"].get())),
+            _ => Outcome::Unsold,
+        };
+        assert_eq!(message.key, text("supply"));
+        let Some(number) = number(text("ip").parse().unwrap()) else { continue };
+        let twice = book.auctions.insert(number, (text("supply"), outcome));
+        assert!(twice.is_none(), "{number} is two events: {twice:?}");
+    }
+    book
+}
+
+#[test]
+fn the_topic_has_what_clients_were_told_whoever_is_killed_or_hangs() {
+    let (broker, proxy) = Broker::behind_proxy();
+    let ledger = Ledger::default();
+    let mut home =
+        streams(Home::empty().with(&catalogue()), broker.address).set("BOURSE_STREAMS_TIMEOUT_MS", &500);
+    let mut seed = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as usize | 1;
+    println!("seed {seed}");
+    for round in rounds(12) {
+        let server = home.serve_with(&["--workers", "2"]);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let dice = seed >> 33;
+        let delivered = || server.metric("bourse_stream_delivered_auctions_total{stream=\"kafka\"}");
+        // Some ends come before the first batch, some in the middle of one, some after many.
+        let (answers, least) = (ledger.answered() + 50 + dice % 200, u64::from(dice.is_multiple_of(3)));
+        thread::scope(|scope| {
+            scope.spawn(|| ledger.load(server.address, 4, usize::MAX, SUPPLIES));
+            eventually("there are answers", || ledger.answered() >= answers && delivered() >= least);
+            match round % 5 {
+                0 => proxy.set(Way::Cut),
+                1 => broker.pause(),
+                2 => proxy.set(Way::Deaf),
+                3 => proxy.set(Way::Hanging),
+                _ => {}
+            }
+            let answers = ledger.answered() + 50;
+            eventually("there are more", || ledger.answered() >= answers);
+            server.signal("KILL");
+        });
+        home = server.killed();
+        proxy.set(Way::Open);
+        broker.resume();
+    }
+    let server = home.serve();
+    let lag = || server.metric("bourse_stream_lag_bytes{stream=\"kafka\"}");
+    eventually("the topic has everything", || lag() == 0);
+    let (book, recorded) = (book(&broker), Book::read(&[&server.home.data_dir()]));
+    assert_eq!(book.auctions, recorded.auctions);
+    ledger.check(&[&server.home.data_dir()], &server.get("/stat"));
+    println!("{} answers, {} messages", ledger.answered(), broker.messages().len());
+}

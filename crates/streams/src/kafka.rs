@@ -1,0 +1,239 @@
+//! Kafka: a message for each auction, keyed by its supply.
+//!
+//! * A batch is delivered when the brokers have acknowledged every message of it: all replicas in sync have it.
+//! * At least once: the producer is idempotent, so nothing is doubled or overtaken while this process and its connection
+//!   live; after a crash or a fatal error a message may come again, with the same key and the same event id.
+//! * An attempt that fails leaves its messages in librdkafka's queue, which tries for ever. The next attempt waits for
+//!   them and sends only what was refused, so trying again doubles nothing.
+//! * Headers: `schema`, `event` (the id that doubles are known by), `content-type`.
+//! * Errors: what librdkafka says of the brokers, or of a setting that is wrong.
+
+mod acks;
+#[cfg(test)]
+mod tests;
+
+use crate::json::Json;
+use crate::protobuf::Protobuf;
+use crate::{Batch, Event, EventId, SCHEMA, Sink};
+use acks::{Acks, Context, opaque};
+use anyhow::{Context as _, Result, anyhow, bail};
+use auction::Supply;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an attempt waits while nothing is acknowledged at all.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between looks at a queue that is full.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
+
+/// What holds unless a setting says otherwise.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("client.id", "bourse"),
+    // As the clients in Java choose it, so that a supply's auctions meet what others say of it.
+    ("partitioner", "murmur2_random"),
+    ("linger.ms", "20"),
+    // Tried for ever: who gives an auction up is the stream.
+    ("message.timeout.ms", "0"),
+    ("reconnect.backoff.max.ms", "1000"),
+    // Idle connections are cut by brokers, which is no news.
+    ("log.connection.close", "false"),
+];
+
+/// How an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// As `docs/events.md` says.
+    Json,
+    /// As `proto/bourse/events/v1/event.proto` says.
+    Protobuf,
+}
+
+impl Format {
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/x-protobuf",
+        }
+    }
+}
+
+/// Where messages go, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The topic, which must be there or be created by the broker.
+    pub topic: String,
+    /// How an event is written.
+    pub format: Format,
+    /// librdkafka's own settings; of two with one name the last holds.
+    pub options: Vec<(String, String)>,
+}
+
+/// One event of the batch.
+#[derive(Debug)]
+struct Message {
+    supply: Arc<Supply>,
+    id: EventId,
+    /// Where its bytes end.
+    end: usize,
+}
+
+/// The sink.
+pub struct Kafka {
+    settings: Settings,
+    /// None: it has failed for ever, or has messages of a batch that was given up.
+    producer: Option<ThreadedProducer<Context>>,
+    acks: Arc<Acks>,
+    json: Json,
+    protobuf: Protobuf,
+    messages: Vec<Message>,
+    bytes: Vec<u8>,
+    /// Which of them librdkafka does not have.
+    unsent: VecDeque<u32>,
+}
+
+impl Kafka {
+    /// A sink that connects by itself; refuses what librdkafka does not take.
+    pub fn open(settings: Settings) -> Result<Self> {
+        let acks = Arc::new(Acks::default());
+        let producer = Some(produce(&settings, &acks)?);
+        Ok(Self {
+            settings,
+            producer,
+            acks,
+            json: Json::default(),
+            protobuf: Protobuf::default(),
+            messages: Vec::new(),
+            bytes: Vec::new(),
+            unsent: VecDeque::new(),
+        })
+    }
+
+    /// Hands librdkafka what it has room for.
+    fn send(&mut self) -> Result<()> {
+        let producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => produce(&self.settings, &self.acks)?,
+        };
+        let producer = self.producer.insert(producer);
+        while let Some(index) = self.unsent.front().copied() {
+            let at = index as usize;
+            let begin = at.checked_sub(1).map_or(0, |before| self.messages[before].end);
+            let Message { supply, id, end } = &self.messages[at];
+            let record = BaseRecord::with_opaque_to(&self.settings.topic, opaque(self.acks.round(), index))
+                .key(supply.id.as_str())
+                .payload(&self.bytes[begin..*end])
+                .headers(headers(*id, self.settings.format));
+            // Before it is sent: an answer may be faster than we are.
+            self.acks.expect();
+            match producer.send(record) {
+                Ok(()) => drop(self.unsent.pop_front()),
+                Err((error, _)) => {
+                    self.acks.expect_not();
+                    if error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
+                        return Ok(());
+                    }
+                    let (bytes, hint) = (end - begin, hint(&error));
+                    return Err(anyhow!("event {id} of {bytes} bytes is not taken: {error}{hint}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A producer that failed for ever gives back what it has, and is replaced with the next attempt.
+    fn bury(&mut self) {
+        let is_dead = |producer: &ThreadedProducer<Context>| producer.client().fatal_error().is_some();
+        if self.producer.as_ref().is_some_and(is_dead) {
+            self.producer = None;
+        }
+    }
+}
+
+impl Sink for Kafka {
+    /// Doubles are known by their event id.
+    const REPEATS: bool = false;
+
+    fn add(&mut self, event: &Event<'_>) -> Result<()> {
+        match self.settings.format {
+            Format::Json => self.json.write(event, &mut self.bytes),
+            Format::Protobuf => self.protobuf.write(event, &mut self.bytes),
+        }
+        self.unsent.push_back(self.messages.len() as u32);
+        let (supply, id, end) = (Arc::clone(event.supply), event.id, self.bytes.len());
+        self.messages.push(Message { supply, id, end });
+        Ok(())
+    }
+
+    async fn deliver(&mut self, _: &Batch) -> Result<()> {
+        self.acks.attempt();
+        self.bury();
+        loop {
+            let heard = self.acks.heard();
+            self.unsent.extend(self.acks.take_failed());
+            if let Some(complaint) = self.acks.complaint() {
+                bail!("{complaint}");
+            }
+            self.send()?;
+            if self.unsent.is_empty() && self.acks.is_done() {
+                return Ok(());
+            }
+            let pause = if self.unsent.is_empty() { PATIENCE } else { FULL_PAUSE };
+            let _ = tokio::time::timeout(pause, self.acks.wait()).await;
+            if self.acks.quiet_for() >= PATIENCE && self.acks.heard() == heard {
+                bail!("{}", self.acks.silence());
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        // What was given up must not be sent after all.
+        if self.acks.begin() {
+            self.producer = None;
+        }
+        self.messages.clear();
+        self.bytes.clear();
+        self.unsent.clear();
+    }
+}
+
+fn produce(settings: &Settings, acks: &Arc<Acks>) -> Result<ThreadedProducer<Context>> {
+    let mut config = ClientConfig::new();
+    for (name, value) in DEFAULTS {
+        config.set(name, value);
+    }
+    for (name, value) in &settings.options {
+        config.set(name, value);
+    }
+    config.set("enable.idempotence", "true");
+    let refused = |error: KafkaError| match error {
+        KafkaError::ClientConfig(_, why, name, _) if !name.is_empty() => anyhow!("{name}: {why}"),
+        KafkaError::ClientConfig(_, why, ..) | KafkaError::ClientCreation(why) => anyhow!(why),
+        error => anyhow!(error),
+    };
+    config.create_with_context(Context(Arc::clone(acks))).map_err(refused).context("kafka is not set right")
+}
+
+fn headers(id: EventId, format: Format) -> OwnedHeaders {
+    OwnedHeaders::new_with_capacity(3)
+        .insert(Header { key: "schema", value: Some(&SCHEMA.to_string()) })
+        .insert(Header { key: "event", value: Some(&id.to_string()) })
+        .insert(Header { key: "content-type", value: Some(format.content_type()) })
+}
+
+/// What to do about it.
+fn hint(error: &KafkaError) -> &'static str {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            "; allow more: message.max.bytes in kafka.options, max.message.bytes of the topic"
+        }
+        Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
+            "; create the topic, or name another: kafka.topic"
+        }
+        _ => "",
+    }
+}

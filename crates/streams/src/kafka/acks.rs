@@ -1,0 +1,174 @@
+//! What the brokers said of the batch at hand, as librdkafka's threads tell it.
+//!
+//! A batch is a round: what is said of an earlier one counts for nothing.
+
+use super::hint;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tracing::{debug, warn};
+
+/// Which message of which round, as librdkafka carries it.
+pub(super) fn opaque(round: u32, index: u32) -> usize {
+    (round as usize) << 32 | index as usize
+}
+
+/// What is known of the batch.
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    state: Mutex<State>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    round: u32,
+    /// How many are with librdkafka.
+    waiting: usize,
+    /// Which came back.
+    failed: Vec<u32>,
+    /// How many were acknowledged.
+    acknowledged: u64,
+    /// Since when none was.
+    quiet_since: Option<Instant>,
+    /// Why the attempt is over.
+    complaint: Option<String>,
+    /// What a broker's connection last died of.
+    broken: Option<String>,
+}
+
+impl Acks {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins with another batch; whether some of the last one are still with librdkafka.
+    pub(super) fn begin(&self) -> bool {
+        let mut state = self.state();
+        let round = state.round.wrapping_add(1);
+        let is_left = state.waiting > 0;
+        *state = State { round, broken: state.broken.take(), ..State::default() };
+        is_left
+    }
+
+    /// Begins an attempt: what was said before it is no news.
+    pub(super) fn attempt(&self) {
+        let mut state = self.state();
+        (state.complaint, state.quiet_since) = (None, Some(Instant::now()));
+    }
+
+    pub(super) fn round(&self) -> u32 {
+        self.state().round
+    }
+
+    /// One more will be with librdkafka.
+    pub(super) fn expect(&self) {
+        self.state().waiting += 1;
+    }
+
+    /// It did not take it.
+    pub(super) fn expect_not(&self) {
+        self.state().waiting -= 1;
+    }
+
+    /// Which came back, once.
+    pub(super) fn take_failed(&self) -> Vec<u32> {
+        std::mem::take(&mut self.state().failed)
+    }
+
+    /// Why the attempt is over, if it is.
+    pub(super) fn complaint(&self) -> Option<String> {
+        self.state().complaint.take()
+    }
+
+    /// Whether nothing is with librdkafka, and nothing came back.
+    pub(super) fn is_done(&self) -> bool {
+        let state = self.state();
+        state.waiting == 0 && state.failed.is_empty()
+    }
+
+    pub(super) fn heard(&self) -> u64 {
+        self.state().acknowledged
+    }
+
+    pub(super) fn quiet_for(&self) -> Duration {
+        self.state().quiet_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Why nothing is heard, as far as it is known.
+    pub(super) fn silence(&self) -> String {
+        let state = self.state();
+        let why = state.broken.as_ref().map_or(String::new(), |why| format!(": {why}"));
+        format!("no broker acknowledges {} messages{why}", state.waiting)
+    }
+
+    /// Waits for news.
+    pub(super) async fn wait(&self) {
+        self.news.notified().await;
+    }
+}
+
+/// What librdkafka's threads call.
+pub(super) struct Context(pub(super) Arc<Acks>);
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters comes as an error, too, and is told with the stream.
+        if (level as i32) <= RDKafkaLogLevel::Critical as i32 {
+            warn!(stream = "kafka", facility, message, "librdkafka");
+        } else {
+            debug!(stream = "kafka", facility, message, "librdkafka");
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let mut state = self.0.state();
+        match error.rdkafka_error_code() {
+            // One of several, or all of them, which is told next.
+            Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => {
+                state.broken = Some(reason.to_owned());
+            }
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                let why = state.broken.as_ref().map_or(String::new(), |why| format!(": {why}"));
+                state.complaint = Some(format!("{reason}{why}"));
+            }
+            _ => {
+                let text = format!("{reason}{}", hint(&error));
+                (state.broken, state.complaint) = (Some(text.clone()), Some(text));
+            }
+        }
+        drop(state);
+        self.0.news.notify_one();
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let mut state = self.0.state();
+        if (opaque >> 32) as u32 != state.round {
+            return;
+        }
+        state.waiting -= 1;
+        match result {
+            Ok(_) => {
+                state.acknowledged += 1;
+                (state.quiet_since, state.broken) = (Some(Instant::now()), None);
+            }
+            Err((error, _)) => {
+                state.failed.push(opaque as u32);
+                state.complaint.get_or_insert_with(|| format!("not taken: {error}{}", hint(error)));
+            }
+        }
+        let is_news = state.waiting == 0 || result.is_err();
+        drop(state);
+        if is_news {
+            self.0.news.notify_one();
+        }
+    }
+}

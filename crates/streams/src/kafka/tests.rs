@@ -1,0 +1,166 @@
+//! The sink against librdkafka's own cluster, which fails in the ways of brokers.
+
+use super::{Format, Kafka, Settings};
+use crate::held::Process;
+use crate::{Pace, Policy, Stream, start};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::RDKafkaRespErr::{self, *};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaApiKey as Api};
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+const TOPIC: &str = "auctions";
+const PARTITIONS: i32 = 3;
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+fn cluster() -> Cluster {
+    let cluster = Cluster::new(3).unwrap();
+    cluster.create_topic(TOPIC, PARTITIONS, 3).unwrap();
+    cluster
+}
+
+fn settings(brokers: &str) -> Settings {
+    let options = [
+        ("bootstrap.servers", brokers),
+        ("linger.ms", "1"),
+        ("retry.backoff.ms", "5"),
+        ("retry.backoff.max.ms", "20"),
+        ("reconnect.backoff.ms", "5"),
+        ("reconnect.backoff.max.ms", "20"),
+    ];
+    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    Settings { topic: TOPIC.to_owned(), format: Format::Json, options }
+}
+
+fn stream(process: &Process, settings: Settings) -> Stream {
+    let pace = Pace { bytes: 4 << 10, age: Duration::from_millis(1) };
+    let (retry_max, timeout) = (Duration::from_millis(20), Duration::from_secs(2));
+    let policy = Policy { retain_bytes: 1 << 30, retry_max, timeout };
+    start("kafka", process.source(), pace, policy, || Kafka::open(settings)).unwrap()
+}
+
+/// Waits until so many are delivered.
+#[track_caller]
+fn delivers(stream: &Stream, auctions: u64) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while stream.meters().delivered.load(Ordering::Relaxed) < auctions {
+        assert!(Instant::now() < until, "{:?}", stream.meters());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// How often each event is in the topic.
+fn events(brokers: &str) -> BTreeMap<String, u32> {
+    let config = [("bootstrap.servers", brokers), ("group.id", "test"), ("enable.partition.eof", "true")];
+    let consumer: BaseConsumer =
+        ClientConfig::from_iter(config.map(|(name, value)| (name.to_owned(), value.to_owned())))
+            .create()
+            .unwrap();
+    let mut assigned = TopicPartitionList::new();
+    for partition in 0..PARTITIONS {
+        assigned.add_partition_offset(TOPIC, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&assigned).unwrap();
+    let (mut events, mut ends) = (BTreeMap::new(), 0);
+    while ends < PARTITIONS {
+        match consumer.poll(Duration::from_secs(10)).expect("messages, or an end") {
+            Ok(message) => {
+                let event = message.headers().unwrap().iter().find(|header| header.key == "event").unwrap();
+                let id = String::from_utf8(event.value.unwrap().to_vec()).unwrap();
+                let line: serde_json::Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+                assert_eq!((line["event"].as_str(), message.key()), (Some(&*id), Some(&br#"s "1""#[..])));
+                *events.entry(id).or_default() += 1;
+            }
+            Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ends += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    events
+}
+
+/// What brokers answer to the next requests of a kind, and whether librdkafka gets over it by itself.
+const ANSWERS: &[(RDKafkaApiKey, &[RDKafkaRespErr], bool)] = &[
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 3], true),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE; 3], true),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT; 3], true),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 3], true),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND; 3], true),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 2], true),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR__TRANSPORT; 3], true),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID], true),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE], false),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 2], false),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED], false),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_INVALID_MSG; 2], true),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_POLICY_VIOLATION], false),
+    (Api::Produce, &[RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH], true),
+    (Api::InitProducerId, &[RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 2], true),
+    (Api::InitProducerId, &[RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED], false),
+    (Api::Metadata, &[RD_KAFKA_RESP_ERR__TRANSPORT; 2], true),
+];
+
+#[test]
+fn whatever_brokers_answer_every_event_arrives() {
+    for (api, errors, is_retried) in ANSWERS {
+        let (dir, cluster) = (tempfile::tempdir().unwrap(), cluster());
+        let brokers = cluster.bootstrap_servers();
+        let mut process = Process::start(dir.path(), 2);
+        // The first thing a producer does.
+        if matches!(api, Api::InitProducerId | Api::Metadata) {
+            cluster.request_errors(*api, errors);
+        }
+        let stream = stream(&process, settings(&brokers));
+        (0..100).for_each(|number| process.record(number as usize % 2, number));
+        delivers(&stream, 100);
+        if *api == Api::Produce {
+            cluster.request_errors(*api, errors);
+        }
+        (100..200).for_each(|number| process.record(number as usize % 2, number));
+        delivers(&stream, 200);
+        let failures = stream.meters().failures.load(Ordering::Relaxed);
+        assert!(*is_retried || failures > 0, "{errors:?}: nothing failed");
+        stream.stop(Instant::now() + Duration::from_secs(10));
+        stream.join();
+        assert_eq!(events(&brokers).len(), 200, "{errors:?}");
+        println!("{errors:?}: {failures} failures");
+    }
+}
+
+#[test]
+fn brokers_that_are_away_and_slow_ones_get_every_event_once() {
+    let (dir, cluster) = (tempfile::tempdir().unwrap(), cluster());
+    let brokers = cluster.bootstrap_servers();
+    let mut process = Process::start(dir.path(), 2);
+    let stream = stream(&process, settings(&brokers));
+    let failures = || stream.meters().failures.load(Ordering::Relaxed);
+    (0..100).for_each(|number| process.record(number as usize % 2, number));
+    delivers(&stream, 100);
+    (1..=3).for_each(|id| cluster.broker_down(id).unwrap());
+    (100..200).for_each(|number| process.record(number as usize % 2, number));
+    let until = Instant::now() + Duration::from_secs(30);
+    while failures() == 0 {
+        assert!(Instant::now() < until, "no failure is told");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    (1..=3).for_each(|id| cluster.broker_up(id).unwrap());
+    delivers(&stream, 200);
+    (1..=3).for_each(|id| cluster.broker_round_trip_time(id, Duration::from_millis(150)).unwrap());
+    (200..300).for_each(|number| process.record(number as usize % 2, number));
+    delivers(&stream, 300);
+    // Another broker leads meanwhile.
+    (0..PARTITIONS).for_each(|partition| cluster.partition_leader(TOPIC, partition, Some(2)).unwrap());
+    (300..400).for_each(|number| process.record(number as usize % 2, number));
+    delivers(&stream, 400);
+    (1..=3).for_each(|id| cluster.broker_round_trip_time(id, Duration::ZERO).unwrap());
+    let events = events(&brokers);
+    assert_eq!((events.len(), events.values().sum::<u32>()), (400, 400));
+    stream.stop(Instant::now() + Duration::from_secs(10));
+    stream.join();
+}
