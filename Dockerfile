@@ -4,7 +4,7 @@
 #   docker run -d --read-only -p 8000:8000 -v bourse:/var/lib/bourse bourse
 #
 # Base images can be others, such as a mirror's:
-#   --build-arg BUILD_IMAGE=…   with Rust, a C compiler, make and Perl
+#   --build-arg BUILD_IMAGE=…   with Rust, a C and a C++ compiler, make and Perl
 #   --build-arg BASE_IMAGE=…    with the C library of the build image, or a newer one
 # A faster build of a slower program: --build-arg PROFILE=release
 # A program that was built elsewhere, with BuildKit: --build-arg BINARY=prebuilt, from target/image/bourse

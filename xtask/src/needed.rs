@@ -31,7 +31,7 @@ pub(crate) const WRK: Program = Program { name: "wrk", package: "wrk", version: 
 pub(crate) const REDIS: Program =
     Program { name: "redis-server", package: "redis-server", version: "--version" };
 
-const PROGRAMS: [Program; 9] = [
+const PROGRAMS: [Program; 11] = [
     REDIS,
     Program { name: "redis-cli", package: "redis-tools", version: "--version" },
     Program { name: "nginx", package: "nginx-light", version: "-v" },
@@ -41,6 +41,9 @@ const PROGRAMS: [Program; 9] = [
     Program { name: "promtool", package: "prometheus", version: "--version" },
     Program { name: "strace", package: "strace", version: "-V" },
     Program { name: "chromium", package: "chromium", version: "--version" },
+    // librdkafka is built with these.
+    Program { name: "g++", package: "g++", version: "--version" },
+    Program { name: "make", package: "make", version: "--version" },
 ];
 
 /// Where Debian keeps servers; not in everybody's PATH.

@@ -37,7 +37,7 @@ impl Protobuf {
             supply: record.supply.id.to_string(),
             country: record.opportunity.country.alpha2().to_owned(),
             ip: truncated(record.opportunity.ip).to_string(),
-            tmax_ms: record.opportunity.tmax_ms.into(),
+            tmax_ms: record.opportunity.tmax_ms,
             catalogue_revision: format!("{:016x}", record.catalogue_revision),
             rule: lot.auction.name().to_owned(),
             bid_floor_micros: lot.bid_floor.micros(),

@@ -161,8 +161,8 @@ fn the_consumer_of_the_documentation_adds_up_what_stat_says() {
     let stat = server.get("/stat");
     let counted = members(stat.text()).into_iter().map(|(supply, totals)| {
         let bidders = members(members(totals.get())["bidders"].get());
-        let revenue = |counts: &Box<RawValue>| micros(members(counts.get())["total_revenue"].get());
-        (supply, bidders.values().map(revenue).sum::<u64>())
+        let revenue = |counts: &RawValue| micros(members(counts.get())["total_revenue"].get());
+        (supply, bidders.values().map(|counts| revenue(counts)).sum::<u64>())
     });
     let counted: BTreeMap<String, u64> = counted.collect();
     assert_eq!(counted.iter().map(|(id, sum)| (&**id, *sum)).collect::<BTreeMap<_, _>>(), told);
