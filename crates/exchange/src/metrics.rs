@@ -63,11 +63,7 @@ pub struct Histogram {
 impl Histogram {
     /// Counts one duration.
     pub fn observe(&self, duration: Duration) {
-        self.observe_ns(duration.as_nanos() as u64);
-    }
-
-    /// Counts so many nanoseconds.
-    pub fn observe_ns(&self, ns: u64) {
+        let ns = duration.as_nanos() as u64;
         self.sum_ns.add(ns);
         self.buckets[Durations::bucket(ns)].add(1);
     }
