@@ -103,10 +103,14 @@ impl Sink for Lake {
         Ok(())
     }
 
-    async fn deliver(&mut self, batch: &Batch) -> Result<()> {
+    fn prepare(&mut self, batch: &Batch) -> Result<()> {
         if self.objects.is_none() {
             self.objects = Some(self.finish(batch)?);
         }
+        Ok(())
+    }
+
+    async fn deliver(&mut self, _: &Batch) -> Result<()> {
         let objects = self.objects.get_or_insert_default();
         while let Some((path, bytes)) = objects.first() {
             let put = self.store.put(path, bytes.clone().into()).await;

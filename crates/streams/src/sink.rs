@@ -19,6 +19,11 @@ pub trait Sink {
     /// Takes an event into the batch at hand. No I/O here: nobody else has the thread meanwhile.
     fn add(&mut self, event: &Event<'_>) -> Result<()>;
 
+    /// Ends the batch: work for this thread alone, which no timeout counts. Comes before each delivery.
+    fn prepare(&mut self, _batch: &Batch) -> Result<()> {
+        Ok(())
+    }
+
     /// Delivers what was added since [`Sink::clear`]. Ok: it survives whatever happens to us or to them. An error is
     /// logged, and tried again later.
     fn deliver(&mut self, batch: &Batch) -> impl Future<Output = Result<()>>;

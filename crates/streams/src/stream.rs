@@ -344,6 +344,7 @@ impl<S: Sink> Runner<S> {
             *held = lane.fill(sink, end, until, self.pace.bytes, &reading.meters)?.map(|batch| (at, batch));
         }
         let Some((at, batch)) = &*held else { return Ok(()) };
+        sink.prepare(batch)?;
         if S::REPEATS {
             let from = reading.lanes[*at].done;
             reading.plan.set(batch.core, from, batch.to)?;

@@ -45,6 +45,8 @@ impl Shared {
 
 struct Storing {
     store: Shared,
+    /// How long the thread needs for a batch before it is sent.
+    work: Duration,
     events: Vec<(EventId, u64)>,
 }
 
@@ -56,7 +58,15 @@ impl Sink for Storing {
         Ok(())
     }
 
+    fn prepare(&mut self, _: &Batch) -> Result<()> {
+        std::thread::sleep(self.work);
+        Ok(())
+    }
+
     async fn deliver(&mut self, batch: &Batch) -> Result<()> {
+        if !self.work.is_zero() {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(batch.auctions, self.events.len() as u64);
         let (first, last) = (self.events[0].0, self.events[self.events.len() - 1].0);
         assert_eq!((first.offset, first.core), (batch.from, batch.core));
@@ -91,8 +101,12 @@ const POLICY: Policy =
     Policy { retain_bytes: 1 << 30, retry_max: Duration::from_millis(2), timeout: Duration::from_secs(3600) };
 
 fn stream(process: &Process, store: &Shared, policy: Policy) -> Stream {
+    stream_that_works(process, store, policy, Duration::ZERO)
+}
+
+fn stream_that_works(process: &Process, store: &Shared, policy: Policy, work: Duration) -> Stream {
     let store = store.clone();
-    let make = || Ok(Storing { store, events: Vec::new() });
+    let make = move || Ok(Storing { store, work, events: Vec::new() });
     start("test", process.source(), PACE, policy, make).unwrap()
 }
 
@@ -222,6 +236,19 @@ fn a_sink_that_does_not_answer_in_time_is_tried_again() {
     eventually("delivered", || meters.delivered.load(Ordering::Relaxed) == 1);
     assert_eq!((meters.failures.load(Ordering::Relaxed), store.look().attempts), (2, 3));
     assert_eq!(store.look().objects.len(), 1);
+    end(stream, Duration::from_secs(30));
+}
+
+#[test]
+fn the_work_for_a_batch_does_not_count_as_the_time_that_its_sink_takes() {
+    let (dir, store) = (temporary(), Shared::default());
+    let mut process = Process::start(dir.path(), 1);
+    process.record(0, 0);
+    let policy = Policy { timeout: Duration::from_millis(300), ..POLICY };
+    let stream = stream_that_works(&process, &store, policy, Duration::from_millis(400));
+    let meters = Arc::clone(stream.meters());
+    eventually("delivered", || meters.delivered.load(Ordering::Relaxed) == 1);
+    assert_eq!(meters.failures.load(Ordering::Relaxed), 0);
     end(stream, Duration::from_secs(30));
 }
 

@@ -126,15 +126,21 @@ pub(crate) fn json(message: &Message) -> Value {
 const SCRIPT: &str = "
 import json, sys
 from kafka import KafkaConsumer, TopicPartition
-consumer = KafkaConsumer(bootstrap_servers=sys.argv[1], group_id=None, enable_auto_commit=False)
+# Each fetch whole: the rest of one that is handed out in parts can be lost.
+consumer = KafkaConsumer(bootstrap_servers=sys.argv[1], group_id=None, enable_auto_commit=False,
+                         max_poll_records=1_000_000)
 numbers = consumer.partitions_for_topic(sys.argv[2]) or []
 partitions = [TopicPartition(sys.argv[2], number) for number in sorted(numbers)]
 ends = consumer.end_offsets(partitions)
 consumer.assign(partitions)
 consumer.seek_to_beginning()
+next_offsets = dict.fromkeys(partitions, 0)
 while any(consumer.position(partition) < ends[partition] for partition in partitions):
     for partition, records in consumer.poll(1000).items():
         for record in records:
+            assert record.offset == next_offsets[partition], (record.offset, next_offsets)
+            next_offsets[partition] += 1
             headers = {name: value.decode() for name, value in record.headers}
             print(json.dumps([partition.partition, record.key.decode(), record.value.hex(), headers]))
+assert all(next_offsets[at] >= ends[at] for at in partitions), (next_offsets, ends)
 ";

@@ -137,8 +137,7 @@ fn what_was_not_acknowledged_before_a_kill_comes_after_it() {
         home = server.killed();
         proxy.set(Way::Open);
         let server = home.serve_with(&["--workers", "2"]);
-        let lag = || server.metric("bourse_stream_lag_bytes{stream=\"kafka\"}");
-        eventually("nothing waits", || lag() == 0);
+        server.drained("kafka");
         is_all_there(&broker, &server.home, auctions);
         home = server.stop();
     }

@@ -355,6 +355,20 @@ impl Server {
         value.strip_suffix(".0").unwrap_or(value).parse().expect("a whole number")
     }
 
+    /// Waits until nothing waits for this stream's sink, however long that takes while it goes on.
+    #[track_caller]
+    pub(crate) fn drained(&self, stream: &str) {
+        let metric = |name: &str| self.metric(&format!("bourse_stream_{name}{{stream=\"{stream}\"}}"));
+        let (mut lag, delivered) = (1, || metric("delivered_auctions_total"));
+        while lag > 0 {
+            let before = delivered();
+            eventually("the stream goes on", || {
+                lag = metric("lag_bytes");
+                lag == 0 || delivered() > before
+            });
+        }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
