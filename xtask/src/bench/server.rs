@@ -71,6 +71,13 @@ impl Server {
         Ok(Memory { resident: kib("VmRSS:"), anonymous: kib("RssAnon:") })
     }
 
+    /// Tells it to stop until it is told to go on, or that.
+    pub(super) fn signal(&self, name: &str) -> Result<()> {
+        let told = Command::new("kill").args(["-s", name, &self.process.child.id().to_string()]).status()?;
+        ensure!(told.success(), "the server has ended");
+        Ok(())
+    }
+
     fn proc(&self, file: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/{file}", self.process.child.id()))
     }

@@ -112,3 +112,10 @@ pub(super) struct Spec {
     pub(super) addresses: Addresses,
     pub(super) redis: bool,
 }
+
+impl Spec {
+    /// Whether it keeps its core busy when nobody asks.
+    pub(super) fn never_sleeps(&self) -> bool {
+        self.settings.iter().any(|(name, _)| *name == "BOURSE_BUSY_POLL")
+    }
+}

@@ -101,6 +101,9 @@ impl Subject {
     }
 
     fn figures_of(&mut self, lab: &mut Lab, load: Load) -> Result<Figures> {
+        if let Some(running) = &self.running {
+            running.server.signal("CONT")?;
+        }
         self.make_room(lab, load)?;
         let (walk, next) = (self.walk(), &mut self.next);
         let running = self.running.as_ref().context("the server does not run")?;
@@ -123,6 +126,11 @@ impl Subject {
             self.fastest = per_second;
         }
         right(&answered)?;
+        let resident_mib = server.memory()?.resident as f64 / 1024.0;
+        if self.spec.never_sleeps() {
+            // Or it takes half of the core from whoever is measured next.
+            server.signal("STOP")?;
+        }
         Ok(Figures {
             cpu_us: used_ns as f64 / 1e3 / answered.requests as f64,
             per_second,
@@ -130,7 +138,7 @@ impl Subject {
             p90_us: answered.p90_us,
             p99_us: answered.p99_us,
             p999_us: answered.p999_us,
-            resident_mib: server.memory()?.resident as f64 / 1024.0,
+            resident_mib,
         })
     }
 
