@@ -111,7 +111,7 @@ impl Sink for Lake {
     }
 
     async fn deliver(&mut self, _: &Batch) -> Result<()> {
-        let objects = self.objects.get_or_insert_default();
+        let objects = self.objects.as_mut().context("a batch is delivered that was not prepared")?;
         while let Some((path, bytes)) = objects.first() {
             let put = self.store.put(path, bytes.clone().into()).await;
             put.with_context(|| format!("cannot put {path} into the lake"))?;

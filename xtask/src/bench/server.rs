@@ -71,7 +71,7 @@ impl Server {
         Ok(Memory { resident: kib("VmRSS:"), anonymous: kib("RssAnon:") })
     }
 
-    /// Tells it to stop until it is told to go on, or that.
+    /// Sends it a signal: STOP, or CONT after that.
     pub(super) fn signal(&self, name: &str) -> Result<()> {
         let told = Command::new("kill").args(["-s", name, &self.process.child.id().to_string()]).status()?;
         ensure!(told.success(), "the server has ended");

@@ -101,7 +101,9 @@ impl Subject {
     }
 
     fn figures_of(&mut self, lab: &mut Lab, load: Load) -> Result<Figures> {
-        if let Some(running) = &self.running {
+        if self.spec.never_sleeps()
+            && let Some(running) = &self.running
+        {
             running.server.signal("CONT")?;
         }
         self.make_room(lab, load)?;

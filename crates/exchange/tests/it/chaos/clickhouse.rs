@@ -1,13 +1,12 @@
 //! ClickHouse and the server are killed at any moment, and ClickHouse hangs, while clients ask: its rows are what the
 //! clients were told, counted as they stand.
 
-use super::{Book, Ledger, Outcome, Stat, catalogue, number};
+use super::{Book, Ledger, Outcome, Stat, catalogue, dice, number};
 use crate::clickhouse::ClickHouse;
 use crate::clickhouse_sink::{stat, stores};
 use crate::client::micros;
 use crate::server::{Home, eventually, rounds};
 use std::thread;
-use std::time::SystemTime;
 
 const SUPPLIES: &[&str] = &["narrow", "middle", "nobody"];
 
@@ -38,15 +37,12 @@ fn rows_are_what_clients_were_told_whoever_is_killed() {
     let ledger = Ledger::default();
     let mut home =
         stores(Home::empty().with(&catalogue()), &store.url()).set("BOURSE_STREAMS_TIMEOUT_MS", &500);
-    let mut seed = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as usize | 1;
-    println!("seed {seed}");
+    let mut dice = dice();
     for round in rounds(12) {
         let server = home.serve_with(&["--workers", "2"]);
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let dice = seed >> 33;
         let delivered = || server.metric("bourse_stream_delivered_auctions_total{stream=\"clickhouse\"}");
         // Some ends come before the first batch, some in the middle of one, some after many.
-        let (answers, batches) = (ledger.answered() + 50 + dice % 200, u64::from(dice.is_multiple_of(3)));
+        let (answers, batches) = (ledger.answered() + 50 + dice(200), u64::from(dice(3) == 0));
         thread::scope(|scope| {
             scope.spawn(|| ledger.load(server.address, 4, usize::MAX, SUPPLIES));
             eventually("there are answers", || ledger.answered() >= answers && delivered() >= batches);

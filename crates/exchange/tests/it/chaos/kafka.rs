@@ -1,7 +1,7 @@
 //! The server is killed at any moment while its broker hangs, is cut off or answers nobody: the topic has what the
 //! clients were told, once its doubles are left out.
 
-use super::{Book, Ledger, Outcome, catalogue, number};
+use super::{Book, Ledger, Outcome, catalogue, dice, number};
 use crate::client::micros;
 use crate::kafka::{Broker, events, json};
 use crate::kafka_sink::streams;
@@ -10,7 +10,6 @@ use crate::server::{Home, eventually, rounds};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::SystemTime;
 
 const SUPPLIES: &[&str] = &["narrow", "middle", "nobody"];
 
@@ -40,15 +39,12 @@ fn the_topic_has_what_clients_were_told_whoever_is_killed_or_hangs() {
     let ledger = Ledger::default();
     let mut home =
         streams(Home::empty().with(&catalogue()), broker.address).set("BOURSE_STREAMS_TIMEOUT_MS", &500);
-    let mut seed = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as usize | 1;
-    println!("seed {seed}");
+    let mut dice = dice();
     for round in rounds(12) {
         let server = home.serve_with(&["--workers", "2"]);
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let dice = seed >> 33;
         let delivered = || server.metric("bourse_stream_delivered_auctions_total{stream=\"kafka\"}");
         // Some ends come before the first batch, some in the middle of one, some after many.
-        let (answers, least) = (ledger.answered() + 50 + dice % 200, u64::from(dice.is_multiple_of(3)));
+        let (answers, least) = (ledger.answered() + 50 + dice(200), u64::from(dice(3) == 0));
         thread::scope(|scope| {
             scope.spawn(|| ledger.load(server.address, 4, usize::MAX, SUPPLIES));
             eventually("there are answers", || ledger.answered() >= answers && delivered() >= least);

@@ -1,6 +1,6 @@
 //! A lake in S3 that fails in every way while the server is killed: each auction is there once, as it was answered.
 
-use super::{BidderStat, Book, Ledger, Outcome, Stat, catalogue, number};
+use super::{BidderStat, Book, Ledger, Outcome, Stat, catalogue, dice, number};
 use crate::client::micros;
 use crate::lake::table;
 use crate::proxy::{Proxy, Way};
@@ -10,7 +10,6 @@ use crate::server::{Home, Server, eventually, rounds};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread;
-use std::time::SystemTime;
 
 const SUPPLIES: &[&str] = &["narrow", "middle", "nobody"];
 
@@ -76,12 +75,7 @@ fn a_lake_has_each_auction_once_whatever_fails_and_whoever_is_killed() {
     let (s3, ledger) = (S3::start(), Ledger::default());
     let way = Proxy::to(s3.address);
     let mut home = home(&way);
-    let mut seed = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as usize | 1;
-    println!("seed {seed}");
-    let mut dice = move |n: usize| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % n
-    };
+    let mut dice = dice();
     for round in rounds(6) {
         let server = home.serve_with(&["--workers", "2"]);
         way.set(Way::ALL[round % Way::ALL.len()]);

@@ -35,12 +35,22 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How long a test goes on; None: only as long as it must.
 pub(crate) fn time() -> Option<Duration> {
     let seconds = std::env::var("BOURSE_TEST_CHAOS_SECONDS").ok()?;
     Some(Duration::from_secs(seconds.parse().expect("BOURSE_TEST_CHAOS_SECONDS is a whole number")))
+}
+
+/// Draws numbers below what it is asked with, by a seed that it prints.
+fn dice() -> impl FnMut(usize) -> usize {
+    let mut seed = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as usize | 1;
+    println!("seed {seed}");
+    move |n| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % n
+    }
 }
 
 /// What to ask for: so that a segment of 1 MiB is soon full, and every fate is met.
