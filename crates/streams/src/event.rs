@@ -128,8 +128,8 @@ impl BidRow<'_> {
 /// Lists the bidders of one auction after the other; kept between them, so that listing allocates nothing.
 #[derive(Debug, Default)]
 pub struct Rows {
-    replies: Vec<u32>,
-    bids: Vec<u32>,
+    replies: Vec<u64>,
+    bids: Vec<u64>,
 }
 
 impl Rows {
@@ -138,8 +138,8 @@ impl Rows {
         let (replies, bids) = (&record.answers.replies, &record.answers.bids);
         in_order(&mut self.replies, replies, |reply| reply.slot);
         in_order(&mut self.bids, bids, |bid| bid.slot);
-        let mut next_reply = self.replies.iter().map(|at| *at as usize).peekable();
-        let mut next_bid = self.bids.iter().map(|at| *at as usize).peekable();
+        let mut next_reply = self.replies.iter().map(|at| *at as u32 as usize).peekable();
+        let mut next_bid = self.bids.iter().map(|at| *at as u32 as usize).peekable();
         for (slot, bidder) in (0..).zip(record.supply.bidders()) {
             let reply = next_reply.next_if(|at| replies[*at].slot == slot);
             let reply = reply.map(|at| (replies[at].answer, replies[at].latency_ns.div_ceil(1_000)));
@@ -158,9 +158,9 @@ impl Rows {
     }
 }
 
-/// The places of these in order of slot: answers come in their own time.
-fn in_order<T>(order: &mut Vec<u32>, of: &[T], slot: impl Fn(&T) -> u32) {
+/// The places of these in order of slot, each behind its slot: answers come in their own time.
+fn in_order<T>(order: &mut Vec<u64>, of: &[T], slot: impl Fn(&T) -> u32) {
     order.clear();
-    order.extend(0..of.len() as u32);
-    order.sort_by_key(|at| slot(&of[*at as usize]));
+    order.extend((0..).zip(of).map(|(at, of): (u32, _)| u64::from(slot(of)) << 32 | u64::from(at)));
+    order.sort_unstable();
 }

@@ -5,9 +5,8 @@
 //! * One list of columns for every format: whoever writes a format says what its cells are, see [`Cells`].
 //! * Within a version of the schema columns are only added, at the end, and can be none.
 
-use crate::{Event, Rows};
+use crate::{Event, Rows, text};
 use auction::Fate;
-use std::fmt::{Arguments, Write};
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,21 +100,21 @@ pub trait Cells {
 #[derive(Debug, Default)]
 pub struct Flat {
     rows: Rows,
-    text: String,
+    text: Vec<u8>,
 }
 
 impl Flat {
     /// Its row of [`AUCTIONS`].
     pub fn auction(&mut self, event: &Event<'_>, to: &mut impl Cells) {
         let (record, lot) = (event.record, event.lot());
-        to.text(self.written(format_args!("{}", event.id)));
+        to.text(self.written(|to| text::event_id(event.id, to)));
         to.time(record.received_at_us);
-        to.text(self.written(format_args!("{}", record.id)));
+        to.text(self.written(|to| text::auction_id(record.id, to)));
         to.text(event.supply.id.as_str());
         to.text(record.opportunity.country.alpha2());
-        to.text(self.written(format_args!("{}", record.opportunity.ip)));
+        to.text(self.written(|to| text::ip(record.opportunity.ip, to)));
         to.number(record.opportunity.tmax_ms.into());
-        to.text(self.written(format_args!("{:016x}", record.catalogue_revision)));
+        to.text(self.written(|to| text::hex(record.catalogue_revision, to)));
         to.text(lot.auction.name());
         to.decimal(lot.bid_floor.micros(), 6);
         to.number(record.opportunity.imps.len() as u64);
@@ -133,15 +132,16 @@ impl Flat {
     /// Its rows of [`BIDS`], in order of slot.
     pub fn bids(&mut self, event: &Event<'_>, to: &mut impl Cells) {
         let record = event.record;
-        self.written(format_args!("{}", event.id));
+        self.written(|to| text::event_id(event.id, to));
         let Self { rows, text: id } = self;
+        let id = str(id);
         rows.each(record, |row| {
             to.text(id);
             to.time(record.received_at_us);
             to.text(event.supply.id.as_str());
             to.text(record.opportunity.country.alpha2());
             to.text(row.bidder);
-            text(to, row.not_invited.map(|reason| reason.name()));
+            word(to, row.not_invited.map(|reason| reason.name()));
             match row.reply {
                 Some((answer, latency_us)) => {
                     to.text(answer.name());
@@ -155,7 +155,7 @@ impl Flat {
             };
             to.number(bid.imp.into());
             to.decimal(bid.price.micros(), 6);
-            text(to, row.fate());
+            word(to, row.fate());
             match fate {
                 Fate::Won(price) => to.decimal(price.micros(), 6),
                 Fate::Lost(_) => to.none(),
@@ -168,15 +168,19 @@ impl Flat {
         });
     }
 
-    fn written(&mut self, what: Arguments<'_>) -> &str {
+    fn written(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> &str {
         self.text.clear();
-        // Writing to a string cannot fail.
-        let _ = self.text.write_fmt(what);
-        &self.text
+        write(&mut self.text);
+        str(&self.text)
     }
 }
 
-fn text(to: &mut impl Cells, text: Option<&str>) {
+/// Digits, letters and points.
+fn str(text: &[u8]) -> &str {
+    std::str::from_utf8(text).unwrap_or_default()
+}
+
+fn word(to: &mut impl Cells, text: Option<&str>) {
     match text {
         Some(text) => to.text(text),
         None => to.none(),

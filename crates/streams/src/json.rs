@@ -4,6 +4,7 @@
 //! * Written digit by digit: no float is in between, and nothing is allocated but the line.
 
 use crate::event::{BidRow, Event, EventId, Rows, SCHEMA, buyer, is_plain, lot, only_sale};
+use crate::text;
 use auction::record::truncated;
 use auction::{Cpm, Record, Sale, outcome};
 use std::io::Write;
@@ -31,9 +32,14 @@ impl Json {
         let (lot, is_plain) = (lot(record), is_plain(record));
         to.push(b'{');
         if let Some(id) = id {
-            let _ = write!(to, r#""schema":{SCHEMA},"event":"{id}","#);
+            number(to, r#""schema":"#, SCHEMA.into());
+            to.extend_from_slice(br#","event":""#);
+            text::event_id(id, to);
+            to.extend_from_slice(br#"","#);
         }
-        let _ = write!(to, r#""auction":"{}","#, record.id);
+        to.extend_from_slice(br#""auction":""#);
+        text::auction_id(record.id, to);
+        to.extend_from_slice(br#"","#);
         if let Some(id) = id {
             number(to, r#""core":"#, id.core.into());
             number(to, r#","offset":"#, id.offset.get());
@@ -43,10 +49,13 @@ impl Json {
         self.clock.write(record.received_at_us, to);
         text(to, r#"","supply":"#, record.supply.id.as_str());
         text(to, r#","country":"#, record.opportunity.country.alpha2());
-        let _ = write!(to, r#","ip":"{}""#, truncated(record.opportunity.ip));
+        to.extend_from_slice(br#","ip":""#);
+        text::ip(truncated(record.opportunity.ip), to);
+        to.push(b'"');
         number(to, r#","tmax_ms":"#, record.opportunity.tmax_ms.into());
-        let _ = write!(to, r#","catalogue_revision":"{:016x}""#, record.catalogue_revision);
-        text(to, r#","rule":"#, lot.auction.name());
+        to.extend_from_slice(br#","catalogue_revision":""#);
+        text::hex(record.catalogue_revision, to);
+        text(to, r#"","rule":"#, lot.auction.name());
         price(to, r#","bid_floor":"#, lot.bid_floor);
         if !is_plain {
             imps(record, to);
@@ -149,13 +158,19 @@ fn bid(row: &BidRow<'_>, shows_imps: bool, to: &mut Vec<u8>) {
 
 fn text(to: &mut Vec<u8>, before: &str, text: &str) {
     to.extend_from_slice(before.as_bytes());
-    // Writing to memory cannot fail.
-    let _ = serde_json::to_writer(to, text);
+    if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        // Writing to memory cannot fail.
+        let _ = serde_json::to_writer(to, text);
+        return;
+    }
+    to.push(b'"');
+    to.extend_from_slice(text.as_bytes());
+    to.push(b'"');
 }
 
 fn number(to: &mut Vec<u8>, before: &str, number: u64) {
     to.extend_from_slice(before.as_bytes());
-    to.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    text::number(number, to);
 }
 
 fn price(to: &mut Vec<u8>, before: &str, price: Cpm) {
@@ -163,9 +178,12 @@ fn price(to: &mut Vec<u8>, before: &str, price: Cpm) {
     to.extend_from_slice(price.to_decimal(&mut [0; Cpm::DECIMAL_BYTES]).as_bytes());
 }
 
-/// So many digits of a number, zeros in front.
-fn digits(to: &mut Vec<u8>, number: u64, places: u32) {
-    to.extend((0..places).rev().map(|place| b'0' + (number / 10_u64.pow(place) % 10) as u8));
+const TENS: [u64; 6] = [1, 10, 100, 1_000, 10_000, 100_000];
+
+/// So many digits of a number, six at most, zeros in front.
+fn digits(to: &mut Vec<u8>, number: u64, places: usize) {
+    let digits: [u8; 6] = std::array::from_fn(|at| b'0' + (number / TENS[5 - at] % 10) as u8);
+    to.extend_from_slice(&digits[6 - places..]);
 }
 
 /// Writes times as RFC 3339 does, in UTC and to the microsecond: `2026-06-07T12:30:00.123456Z`. The second is kept:

@@ -19,6 +19,7 @@
 //! | [`sink`] | what a sink is: [`Sink`] |
 //! | [`stream`] | reads, batches, delivers, tries again, gives up |
 //! | [`meters`] | what is known of a stream from outside |
+//! | `text` | ids and addresses as all formats write them |
 //! | `lane`, `plan` | one core's next batch; its bounds on disk before it is delivered |
 
 #[cfg(feature = "clickhouse")]
@@ -45,6 +46,7 @@ pub mod sink;
 pub mod stream;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use event::{BidRow, Event, EventId, Rows, SCHEMA};
 pub use meters::Meters;

@@ -4,20 +4,21 @@
 //! * Prices are `DECIMAL(18,6)` and latencies `DECIMAL(18,3)` over whole numbers, times `TIMESTAMP(MICROS, UTC)`.
 //! * The file's metadata has `bourse.schema`, the version of the event's schema.
 
+mod words;
+
 use crate::flat::{Cells, Column, Kind};
 use crate::{SCHEMA, flat};
 use ::parquet::basic::{Compression, Encoding, ZstdLevel};
 use ::parquet::column::writer::ColumnWriter;
-use ::parquet::data_type::ByteArray;
 use ::parquet::errors::{ParquetError, Result};
 use ::parquet::file::metadata::{KeyValue, SortingColumn};
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
-use bytes::Bytes;
 use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
+use words::Words;
 
 /// How many rows a group has at most: what an engine reads or passes over at once.
 const GROUP_ROWS: usize = 128 << 10;
@@ -73,11 +74,17 @@ impl<W: io::Write + Send> Table<W> {
         if let Some(order) = order {
             self.columns.iter_mut().for_each(|column| column.put_in(&order));
         }
+        let schema = self.writer.schema_descr().columns().to_vec();
         let mut group = self.writer.next_row_group()?;
-        for values in &mut self.columns {
-            let mut column = group.next_column()?.ok_or(ParquetError::EOF("a column".to_owned()))?;
-            values.write(column.untyped())?;
-            column.close()?;
+        for (values, column) in self.columns.iter().zip(schema) {
+            match values {
+                Values::Words(words) => words.write(column, &mut group)?,
+                Values::Numbers(numbers) => {
+                    let mut column = group.next_column()?.ok_or(ParquetError::EOF("a column".to_owned()))?;
+                    numbers.write(column.untyped())?;
+                    column.close()?;
+                }
+            }
         }
         group.close()?;
         Ok(())
@@ -107,7 +114,7 @@ impl<W: io::Write + Send> Cells for Table<W> {
     }
 
     fn none(&mut self) {
-        self.next().present.push(0);
+        self.next().push_none();
     }
 
     fn end(&mut self) {
@@ -120,109 +127,116 @@ impl<W: io::Write + Send> Cells for Table<W> {
 }
 
 /// The cells of a column, until they are written as part of a row group.
-struct Values {
+enum Values {
+    Words(Words),
+    Numbers(Numbers),
+}
+
+#[derive(Default)]
+struct Numbers {
     is_time: bool,
-    is_optional: bool,
-    /// For each row whether it has a value, in an optional column.
-    present: Vec<i16>,
-    numbers: Vec<i64>,
-    /// Texts, one behind the other, and where each ends.
-    texts: Vec<u8>,
-    ends: Vec<usize>,
+    /// For each row 1 if it has a value, in an optional column.
+    present: Option<Vec<i16>>,
+    values: Vec<i64>,
 }
 
 impl Values {
     fn new(column: &Column) -> Self {
-        Self {
-            is_time: column.kind == Kind::Time,
-            is_optional: column.is_optional,
-            present: Vec::new(),
-            numbers: Vec::new(),
-            texts: Vec::new(),
-            ends: Vec::new(),
+        match column.kind {
+            Kind::Key | Kind::Text => Self::Words(Words::new(column.is_optional)),
+            kind => Self::Numbers(Numbers {
+                is_time: kind == Kind::Time,
+                present: column.is_optional.then(Vec::new),
+                values: Vec::new(),
+            }),
         }
     }
 
     fn push(&mut self, number: u64) {
+        let Self::Numbers(Numbers { present, values, .. }) = self else { return };
         // Parquet's are signed; nothing we count comes near the difference.
-        self.numbers.push(i64::try_from(number).unwrap_or(i64::MAX));
-        self.set_present();
+        values.push(i64::try_from(number).unwrap_or(i64::MAX));
+        if let Some(present) = present {
+            present.push(1);
+        }
     }
 
     fn push_text(&mut self, text: &str) {
-        self.texts.extend_from_slice(text.as_bytes());
-        self.ends.push(self.texts.len());
-        self.set_present();
+        if let Self::Words(words) = self {
+            words.push(text);
+        }
     }
 
-    fn set_present(&mut self) {
-        if self.is_optional {
-            self.present.push(1);
+    fn push_none(&mut self) {
+        match self {
+            Self::Words(words) => words.push_none(),
+            Self::Numbers(Numbers { present, .. }) => present.iter_mut().for_each(|present| present.push(0)),
         }
     }
 
     fn clear(&mut self) {
-        self.present.clear();
-        self.numbers.clear();
-        self.texts.clear();
-        self.ends.clear();
+        match self {
+            Self::Words(words) => words.clear(),
+            Self::Numbers(Numbers { present, values, .. }) => {
+                present.iter_mut().for_each(Vec::clear);
+                values.clear();
+            }
+        }
     }
 
     /// The rows in order of time, if this is the time and they are not: within a core they go back by what an auction
     /// takes.
-    fn order_of_time(&self) -> Option<Vec<usize>> {
-        if !self.is_time || self.numbers.is_sorted() {
+    fn order_of_time(&self) -> Option<Order> {
+        let Self::Numbers(Numbers { is_time: true, values, .. }) = self else { return None };
+        if values.is_sorted() {
             return None;
         }
-        let mut order: Vec<usize> = (0..self.numbers.len()).collect();
-        order.sort_by_key(|row| self.numbers[*row]);
-        Some(order)
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_by_key(|row| values[*row]);
+        Some(Order(order))
     }
 
-    /// Puts the rows in this order.
-    fn put_in(&mut self, order: &[usize]) {
-        // Where each row's value is among those that are there.
-        let mut next = 0;
-        let places: Vec<Option<usize>> = (0..order.len())
-            .map(|row| {
-                let is_there = !self.is_optional || self.present[row] == 1;
-                next += usize::from(is_there);
-                is_there.then_some(next.saturating_sub(1))
-            })
-            .collect();
-        let values = || order.iter().filter_map(|row| places[*row]);
-        if self.is_optional {
-            self.present = order.iter().map(|row| self.present[*row]).collect();
-        }
-        if self.ends.is_empty() {
-            self.numbers = values().filter_map(|at| self.numbers.get(at).copied()).collect();
-        } else {
-            let old = (std::mem::take(&mut self.texts), std::mem::take(&mut self.ends));
-            for at in values() {
-                self.texts.extend_from_slice(&old.0[begin(&old.1, at)..old.1[at]]);
-                self.ends.push(self.texts.len());
+    fn put_in(&mut self, order: &Order) {
+        match self {
+            Self::Words(words) => words.put_in(order),
+            Self::Numbers(Numbers { present, values, .. }) => {
+                *values = order.values(present.as_deref(), values);
+                *present = present.as_ref().map(|present| order.rows(present));
             }
         }
     }
+}
 
-    fn write(&mut self, to: &mut ColumnWriter<'_>) -> Result<()> {
-        let present = self.is_optional.then_some(&self.present[..]);
-        match to {
-            ColumnWriter::Int64ColumnWriter(to) => to.write_batch(&self.numbers, present, None)?,
-            ColumnWriter::ByteArrayColumnWriter(to) => {
-                let all = Bytes::from(std::mem::take(&mut self.texts));
-                let text = |at| ByteArray::from(all.slice(begin(&self.ends, at)..self.ends[at]));
-                let texts: Vec<ByteArray> = (0..self.ends.len()).map(text).collect();
-                to.write_batch(&texts, present, None)?
-            }
-            _ => return Err(ParquetError::NYI("a column that is neither a number nor a text".to_owned())),
+impl Numbers {
+    fn write(&self, to: &mut ColumnWriter<'_>) -> Result<()> {
+        let ColumnWriter::Int64ColumnWriter(to) = to else {
+            return Err(ParquetError::NYI("numbers in a column of something else".to_owned()));
         };
+        to.write_batch(&self.values, self.present.as_deref(), None)?;
         Ok(())
     }
 }
 
-fn begin(ends: &[usize], at: usize) -> usize {
-    at.checked_sub(1).map_or(0, |before| ends[before])
+/// For each row the one that stands there from now on.
+struct Order(Vec<usize>);
+
+impl Order {
+    fn rows<T: Copy>(&self, rows: &[T]) -> Vec<T> {
+        self.0.iter().map(|row| rows[*row]).collect()
+    }
+
+    /// The same for values that some rows do not have.
+    fn values<T: Copy, P: PartialEq + From<u8>>(&self, present: Option<&[P]>, values: &[T]) -> Vec<T> {
+        let Some(present) = present else { return self.rows(values) };
+        let mut next = 0;
+        let place = |is_there: &P| {
+            let place = (*is_there == P::from(1)).then_some(next);
+            next += usize::from(place.is_some());
+            place
+        };
+        let places: Vec<Option<usize>> = present.iter().map(place).collect();
+        self.0.iter().filter_map(|row| places[*row]).map(|at| values[at]).collect()
+    }
 }
 
 /// The schema in Parquet's own words.
@@ -247,22 +261,19 @@ fn properties(columns: &[Column]) -> Result<WriterProperties> {
         .map(|at| vec![SortingColumn { column_idx: at as i32, descending: false, nulls_first: false }]);
     let schema = KeyValue::new("bourse.schema".to_owned(), SCHEMA.to_string());
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_created_by(format!("bourse {}", env!("CARGO_PKG_VERSION")))
         .set_key_value_metadata(Some(vec![schema]))
         .set_sorting_columns(by_time)
         // A group is looked at whole or not at all.
-        .set_statistics_enabled(EnabledStatistics::Chunk);
-    for Column { name, kind, .. } in columns {
-        // A dictionary is for what comes again and again.
-        let encoding = match kind {
-            Kind::Key => Encoding::DELTA_BYTE_ARRAY,
-            Kind::Time | Kind::Decimal(3) => Encoding::DELTA_BINARY_PACKED,
-            Kind::Text | Kind::Number | Kind::Decimal(_) => continue,
-        };
-        properties = properties
-            .set_column_dictionary_enabled((*name).into(), false)
-            .set_column_encoding((*name).into(), encoding);
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        .set_dictionary_enabled(false)
+        // Numbers that stand still take next to no room.
+        .set_encoding(Encoding::DELTA_BINARY_PACKED);
+    for column in columns.iter().filter(|column| matches!(column.kind, Kind::Decimal(6))) {
+        // Prices are round, so the same come again.
+        properties = properties.set_column_dictionary_enabled(column.name.into(), true);
     }
     Ok(properties.build())
 }

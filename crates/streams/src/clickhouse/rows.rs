@@ -134,10 +134,14 @@ impl Columns {
     }
 
     fn cell(&mut self, write: impl FnOnce(&mut Row<'_>)) {
-        if let Some(to) = self.of.get_mut(self.at) {
-            write(&mut Row { to, columns: flat::BIDS, at: self.at });
-        }
+        let at = self.at;
         self.at += 1;
+        // What all bids of an auction share stands in its row.
+        if at >= SHARED
+            && let Some(to) = self.of.get_mut(at)
+        {
+            write(&mut Row { to, columns: flat::BIDS, at });
+        }
     }
 }
 
@@ -168,6 +172,7 @@ impl Cells for Columns {
 }
 
 /// LEB128.
+#[inline]
 fn length(to: &mut Vec<u8>, mut length: usize) {
     while length >= 0x80 {
         to.push(length as u8 | 0x80);

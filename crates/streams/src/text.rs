@@ -1,0 +1,70 @@
+//! How events name things, written without the detours of a formatter: what `Display` shows, byte by byte.
+
+use crate::EventId;
+use auction::AuctionId;
+use std::io::Write;
+use std::net::IpAddr;
+
+pub(crate) fn event_id(id: EventId, to: &mut Vec<u8>) {
+    hex(id.instance, to);
+    to.push(b'-');
+    number(id.core.into(), to);
+    to.push(b'-');
+    number(id.offset.get(), to);
+}
+
+pub(crate) fn auction_id(id: AuctionId, to: &mut Vec<u8>) {
+    hex(id.seed, to);
+    to.push(b'-');
+    number(id.sequence, to);
+}
+
+pub(crate) fn ip(ip: IpAddr, to: &mut Vec<u8>) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (at, byte) in ip.octets().into_iter().enumerate() {
+                if at > 0 {
+                    to.push(b'.');
+                }
+                number(byte.into(), to);
+            }
+        }
+        // Writing to memory cannot fail.
+        IpAddr::V6(ip) => drop(write!(to, "{ip}")),
+    }
+}
+
+/// In 16 hexadecimal digits.
+pub(crate) fn hex(number: u64, to: &mut Vec<u8>) {
+    let digit = |at: usize| b"0123456789abcdef"[(number >> (60 - 4 * at) & 0xf) as usize];
+    to.extend_from_slice(&std::array::from_fn::<u8, 16, _>(digit));
+}
+
+pub(crate) fn number(number: u64, to: &mut Vec<u8>) {
+    to.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use journal::Offset;
+    use proptest::prelude::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut to = Vec::new();
+        write(&mut to);
+        String::from_utf8(to).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_what_is_displayed(a: u64, b: u64, core: u32, address: IpAddr) {
+            let event = EventId { instance: a, core, offset: Offset::new(b) };
+            let auction = AuctionId { seed: a, sequence: b };
+            prop_assert_eq!(written(|to| event_id(event, to)), event.to_string());
+            prop_assert_eq!(written(|to| auction_id(auction, to)), auction.to_string());
+            prop_assert_eq!(written(|to| ip(address, to)), address.to_string());
+            prop_assert_eq!(written(|to| hex(a, to)), format!("{a:016x}"));
+        }
+    }
+}
