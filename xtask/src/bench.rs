@@ -24,6 +24,8 @@ mod server;
 mod sides;
 mod start;
 mod statistics;
+mod stores;
+mod streams;
 mod subject;
 mod turns;
 
@@ -63,6 +65,8 @@ enum Name {
     Start(start::Options),
     /// Memory at the start, for each address, and under load
     Memory(memory::Options),
+    /// CPU of the streams with every sink on, and the latency of POST /bid beside them
+    Streams(streams::Options),
 }
 
 /// What every benchmark takes.
@@ -107,5 +111,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Name::Core(options) => core::run(options),
         Name::Start(options) => start::run(options),
         Name::Memory(options) => memory::run(options),
+        Name::Streams(options) => streams::run(options),
     }
 }

@@ -12,6 +12,9 @@ use crate::{needed, servers};
 /// Tells the tests how long to go on.
 const SECONDS: &str = "BOURSE_TEST_CHAOS_SECONDS";
 
+/// Tells those that follow a stream how many answers there are between two kills.
+const BURST: &str = "BOURSE_TEST_CHAOS_BURST";
+
 /// What to break, and for how long.
 #[derive(Args)]
 #[command(
@@ -34,7 +37,8 @@ NAME is one of these, or the beginning of a test's name in one, such as kill::un
 
 Examples:
   cargo xtask chaos kill --seconds 600
-  cargo xtask chaos all --seconds 60 --release"
+  cargo xtask chaos all --seconds 60 --release
+  cargo xtask chaos lake --seconds 300 --burst 100000 --release      a million auctions"
 )]
 pub(crate) struct Options {
     /// What to break
@@ -42,6 +46,9 @@ pub(crate) struct Options {
     /// How long each test goes on
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
+    /// Up to so many answers between two kills, in lake, clickhouse and kafka
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    burst: Option<u32>,
     /// Break the optimised program
     #[arg(long)]
     release: bool,
@@ -69,6 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let mut tests = tests();
     tests.args(["--", "--nocapture", &filter]).env(SECONDS, options.seconds.to_string());
+    tests.envs(options.burst.map(|burst| (BURST, burst.to_string())));
     let servers = servers::run_tests(&workspace, "chaos", &mut tests, &mut guard)?;
     eprintln!("{chosen} tests passed, {} s each, {servers}", options.seconds);
     Ok(())

@@ -30,13 +30,19 @@ pub(crate) const WRK: Program = Program { name: "wrk", package: "wrk", version: 
 /// Redis, for benchmarks.
 pub(crate) const REDIS: Program =
     Program { name: "redis-server", package: "redis-server", version: "--version" };
+/// ClickHouse, for benchmarks.
+pub(crate) const CLICKHOUSE_SERVER: Program =
+    Program { name: "clickhouse-server", package: "clickhouse-server", version: "--version" };
+/// What asks it.
+pub(crate) const CLICKHOUSE_CLIENT: Program =
+    Program { name: "clickhouse-client", package: "clickhouse-client", version: "--version" };
 
 const PROGRAMS: [Program; 11] = [
     REDIS,
     Program { name: "redis-cli", package: "redis-tools", version: "--version" },
     Program { name: "nginx", package: "nginx-light", version: "-v" },
-    Program { name: "clickhouse-server", package: "clickhouse-server", version: "--version" },
-    Program { name: "clickhouse-client", package: "clickhouse-client", version: "--version" },
+    CLICKHOUSE_SERVER,
+    CLICKHOUSE_CLIENT,
     Program { name: "prometheus", package: "prometheus", version: "--version" },
     Program { name: "promtool", package: "prometheus", version: "--version" },
     Program { name: "strace", package: "strace", version: "-V" },

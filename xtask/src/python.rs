@@ -55,6 +55,14 @@ pub(crate) fn provide(workspace: &Workspace, guard: &mut Guard) -> Result<()> {
     fs::write(&made, wanted).with_context(|| format!("cannot write {}", made.display()))
 }
 
+/// A file of one of the packages.
+pub(crate) fn packaged(workspace: &Workspace, file: &str) -> Result<PathBuf> {
+    let lib = dir(workspace).join("lib");
+    let pythons = fs::read_dir(&lib).with_context(|| format!("cannot list {}", lib.display()))?;
+    let mut files = pythons.filter_map(|python| Some(python.ok()?.path().join("site-packages").join(file)));
+    files.find(|path| path.is_file()).with_context(|| format!("no package in {} has {file}", lib.display()))
+}
+
 /// Whether a virtual environment with pip can be made.
 fn has_venv() -> bool {
     ask("python3", &["-c", "import ensurepip, venv"]).is_some()

@@ -39,6 +39,11 @@ pub(super) struct Lab {
 impl Lab {
     /// Builds what is measured, and makes ready what measures.
     pub(super) fn open(common: &Common, tools: &[Program]) -> Result<Self> {
+        Self::open_with(common, tools, &[])
+    }
+
+    /// The same with these features in Bourse, which one that is given must have.
+    pub(super) fn open_with(common: &Common, tools: &[Program], features: &[&str]) -> Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         ensure!(
             cores > LOAD_CORE,
@@ -47,7 +52,7 @@ impl Lab {
         let workspace = Workspace::find()?;
         let mut guard = Guard::start()?;
         let found = needed::provide_programs(tools, &mut guard)?;
-        build(&workspace, common, &mut guard)?;
+        build(&workspace, common, features, &mut guard)?;
         let bourse = common.bourse.as_ref().map(fs::canonicalize).transpose().context("--bourse")?;
         let machine = Machine::describe(&workspace, common.profile, bourse.is_some(), &found);
         let (scratch, logs) = directories(&workspace, &mut guard)?;
@@ -113,10 +118,12 @@ impl Lab {
 }
 
 /// One after the other: built together, each would be compiled with the features that the other asks for.
-fn build(workspace: &Workspace, common: &Common, guard: &mut Guard) -> Result<()> {
-    let (profile, ours) = (common.profile, common.bourse.is_none().then_some("exchange"));
-    for package in ours.into_iter().chain(["floor"]) {
+fn build(workspace: &Workspace, common: &Common, features: &[&str], guard: &mut Guard) -> Result<()> {
+    let (profile, ours) = (common.profile, common.bourse.is_none().then_some(("exchange", features)));
+    for (package, features) in ours.into_iter().chain([("floor", &[][..])]) {
         let build = ["build", "--locked", "--profile", profile.name(), "--package", package, "--bins"];
+        let features = features.iter().flat_map(|feature| ["--features", feature]);
+        let build = build.into_iter().chain(features);
         run(&mut workspace.cargo(build), guard)?;
     }
     Ok(())

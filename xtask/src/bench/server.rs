@@ -2,6 +2,7 @@
 //!
 //! Units: CPU in nanoseconds, memory in KiB.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -52,13 +53,21 @@ impl Server {
 
     /// CPU used so far by all threads there are.
     pub(super) fn cpu_ns(&self) -> Result<u64> {
+        Ok(self.cpu_by_thread()?.values().sum())
+    }
+
+    /// The same by the threads' names.
+    pub(super) fn cpu_by_thread(&self) -> Result<BTreeMap<String, u64>> {
         let tasks = fs::read_dir(self.proc("task")).context("the server has ended")?;
-        let used = |task: std::io::Result<fs::DirEntry>| {
+        let mut used = BTreeMap::new();
+        for task in tasks.filter_map(|task| Some(task.ok()?.path())) {
             // One that has just ended is no error.
-            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        };
-        Ok(tasks.filter_map(used).sum())
+            let read = |file| fs::read_to_string(task.join(file)).ok();
+            let (Some(name), Some(text)) = (read("comm"), read("schedstat")) else { continue };
+            let ns = text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok());
+            *used.entry(name.trim_end().to_owned()).or_insert(0) += ns.unwrap_or(0);
+        }
+        Ok(used)
     }
 
     /// What it holds now.

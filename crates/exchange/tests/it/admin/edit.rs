@@ -139,6 +139,8 @@ fn raise_floor(admin: &Admin) {
         let answer = admin.ask("PATCH", path, &[("if-match", read.header("etag").unwrap())], &body);
         match answer.status {
             200 => return,
+            // A machine that stands still for so long: nothing was sent to the database.
+            503 if answer.text().contains("did not answer within 5 s") => {}
             _ => answer.is_refusal(412, "precondition_failed"),
         }
     }

@@ -1,7 +1,7 @@
 //! ClickHouse and the server are killed at any moment, and ClickHouse hangs, while clients ask: its rows are what the
 //! clients were told, counted as they stand.
 
-use super::{Book, Ledger, Outcome, Stat, catalogue, dice, number};
+use super::{Book, Ledger, Outcome, Stat, burst, catalogue, dice, number};
 use crate::clickhouse::ClickHouse;
 use crate::clickhouse_sink::{stat, stores};
 use crate::client::micros;
@@ -42,7 +42,7 @@ fn rows_are_what_clients_were_told_whoever_is_killed() {
         let server = home.serve_with(&["--workers", "2"]);
         let delivered = || server.metric("bourse_stream_delivered_auctions_total{stream=\"clickhouse\"}");
         // Some ends come before the first batch, some in the middle of one, some after many.
-        let (answers, batches) = (ledger.answered() + 50 + dice(200), u64::from(dice(3) == 0));
+        let (answers, batches) = (ledger.answered() + 50 + dice(burst(200)), u64::from(dice(3) == 0));
         thread::scope(|scope| {
             scope.spawn(|| ledger.load(server.address, 4, usize::MAX, SUPPLIES));
             eventually("there are answers", || ledger.answered() >= answers && delivered() >= batches);

@@ -1,7 +1,7 @@
 //! The server is killed at any moment while its broker hangs, is cut off or answers nobody: the topic has what the
 //! clients were told, once its doubles are left out.
 
-use super::{Book, Ledger, Outcome, catalogue, dice, number};
+use super::{Book, Ledger, Outcome, burst, catalogue, dice, number};
 use crate::client::micros;
 use crate::kafka::{Broker, events, json};
 use crate::kafka_sink::streams;
@@ -44,7 +44,7 @@ fn the_topic_has_what_clients_were_told_whoever_is_killed_or_hangs() {
         let server = home.serve_with(&["--workers", "2"]);
         let delivered = || server.metric("bourse_stream_delivered_auctions_total{stream=\"kafka\"}");
         // Some ends come before the first batch, some in the middle of one, some after many.
-        let (answers, least) = (ledger.answered() + 50 + dice(200), u64::from(dice(3) == 0));
+        let (answers, least) = (ledger.answered() + 50 + dice(burst(200)), u64::from(dice(3) == 0));
         thread::scope(|scope| {
             scope.spawn(|| ledger.load(server.address, 4, usize::MAX, SUPPLIES));
             eventually("there are answers", || ledger.answered() >= answers && delivered() >= least);

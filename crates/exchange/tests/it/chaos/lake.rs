@@ -1,6 +1,6 @@
 //! A lake in S3 that fails in every way while the server is killed: each auction is there once, as it was answered.
 
-use super::{BidderStat, Book, Ledger, Outcome, Stat, catalogue, dice, number};
+use super::{BidderStat, Book, Ledger, Outcome, Stat, burst, catalogue, dice, number};
 use crate::client::micros;
 use crate::lake::table;
 use crate::proxy::{Proxy, Way};
@@ -79,11 +79,11 @@ fn a_lake_has_each_auction_once_whatever_fails_and_whoever_is_killed() {
     for round in rounds(6) {
         let server = home.serve_with(&["--workers", "2"]);
         way.set(Way::ALL[round % Way::ALL.len()]);
-        let enough = ledger.answered() + 100 + dice(600);
+        let enough = ledger.answered() + 100 + dice(burst(600));
         let batches = dice(3) as u64;
         thread::scope(|scope| {
             // Enough to be killed in the middle of, and no more than a slow machine can put into the lake.
-            scope.spawn(|| ledger.load(server.address, 4, 600, SUPPLIES));
+            scope.spawn(|| ledger.load(server.address, 4, burst(600), SUPPLIES));
             eventually("there are answers", || ledger.answered() >= enough);
             // Some are killed early, some in the middle of batches or of failures.
             eventually("the sink was tried", || {

@@ -4,7 +4,8 @@
 //!   [`Ledger`] of what was answered is compared with the [`Book`] of what was recorded one by one: answered ⊆ recorded
 //!   ⊆ sent, none twice, each with the winner and the price that the client was told; and /stat is their plain sum.
 //!   Guests, who have IPv4 addresses, are only counted.
-//! * Short by default; as long as `BOURSE_TEST_CHAOS_SECONDS` says where it is set.
+//! * Short by default; as long as `BOURSE_TEST_CHAOS_SECONDS` says where it is set, and with as many answers between two
+//!   kills as `BOURSE_TEST_CHAOS_BURST` says, where a stream is followed.
 
 mod clickhouse;
 mod cluster;
@@ -41,6 +42,12 @@ use std::time::{Duration, SystemTime};
 pub(crate) fn time() -> Option<Duration> {
     let seconds = std::env::var("BOURSE_TEST_CHAOS_SECONDS").ok()?;
     Some(Duration::from_secs(seconds.parse().expect("BOURSE_TEST_CHAOS_SECONDS is a whole number")))
+}
+
+/// How many answers at most there are between two kills: `few`, or as many as `cargo xtask chaos --burst` says.
+fn burst(few: usize) -> usize {
+    let answers = std::env::var("BOURSE_TEST_CHAOS_BURST").ok();
+    answers.map_or(few, |answers| answers.parse().expect("BOURSE_TEST_CHAOS_BURST is a whole number"))
 }
 
 /// Draws numbers below what it is asked with, by a seed that it prints.
