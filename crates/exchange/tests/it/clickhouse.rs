@@ -104,7 +104,8 @@ impl ClickHouse {
     fn ask(&self, sql: &str) -> Result<String, String> {
         let answer = ureq::post(&self.url()).config().http_status_as_error(false).build().send(sql);
         let mut answer = answer.map_err(|error| error.to_string())?;
-        let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        let text = answer.body_mut().with_config().limit(1 << 32).read_to_string();
+        let text = text.map_err(|error| error.to_string())?;
         if answer.status() == 200 { Ok(text.trim_end_matches('\n').to_owned()) } else { Err(text) }
     }
 

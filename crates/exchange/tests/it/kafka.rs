@@ -4,7 +4,7 @@
 use crate::programs::{free_port, signal};
 use crate::proxy::Proxy;
 use crate::python::{packaged, program};
-use crate::server::{eventually, said};
+use crate::server::{eventually, said_of_much};
 use data_encoding::HEXLOWER;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ impl Broker {
         let mut python = Command::new(program("python"));
         python.args(["-c", SCRIPT, &self.address.to_string(), TOPIC]);
         python.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let said = said(python);
+        let said = said_of_much(python);
         assert!(said.ok, "{said:?}\n{}", std::fs::read_to_string(self.dir.path().join("log")).unwrap());
         let message = |line: &str| {
             let (partition, key, value, headers): (_, _, String, _) =

@@ -1,7 +1,7 @@
 //! What the Python package index brings for the tests: programs, and an engine that reads what streams wrote. They are
 //! in a virtual environment under the target directory, which `cargo xtask test` makes.
 
-use crate::server::said;
+use crate::server::said_of_much;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,6 +33,6 @@ pub(crate) fn duckdb(sql: &str) -> Vec<Vec<String>> {
         print(json.dumps([['' if cell is None else str(cell) for cell in row] for row in rows]))";
     let mut python = Command::new(program("python"));
     python.args(["-c", SCRIPT, sql]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let answer: Value = serde_json::from_str(&said(python).done()).expect("JSON");
+    let answer: Value = serde_json::from_str(&said_of_much(python).done()).expect("JSON");
     serde_json::from_value(answer).expect("rows of texts")
 }

@@ -250,11 +250,20 @@ impl Drop for Home {
 }
 
 /// Runs a command to its end; one that does not end is killed, and fails.
-pub(crate) fn said(mut command: Command) -> Said {
+pub(crate) fn said(command: Command) -> Said {
+    said_within(PATIENCE, command)
+}
+
+/// The same for one that has much to read, such as a million auctions.
+pub(crate) fn said_of_much(command: Command) -> Said {
+    said_within(PATIENCE * 20, command)
+}
+
+fn said_within(time: Duration, mut command: Command) -> Said {
     let mut child = command.spawn().expect("a process");
     let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let [out, err] = [text_of(out), text_of(err)];
-    let ended = within(PATIENCE, || child.try_wait().unwrap().is_some());
+    let ended = within(time, || child.try_wait().unwrap().is_some());
     if !ended {
         let _ = child.kill();
     }
