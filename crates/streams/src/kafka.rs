@@ -5,6 +5,8 @@
 //!   live; after a crash or a fatal error a message may come again, with the same key and the same event id.
 //! * An attempt that fails leaves its messages in librdkafka's queue, which tries for ever. The next attempt waits for
 //!   them and sends only what was refused, so trying again doubles nothing.
+//! * A batch is handed over in parts of one request's size, each once the one before is acknowledged. librdkafka has one
+//!   request of an idempotent producer's partition under way, and while another one waits behind it polls without a pause.
 //! * Headers: `schema`, `event` (the id that doubles are known by), `content-type`.
 //! * Errors: what librdkafka says of the brokers, or of a setting that is wrong.
 
@@ -31,18 +33,27 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Between looks at a queue that is full.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 
+/// What a message takes in a request, at most, without its key and value.
+const MESSAGE_BYTES: usize = 200;
+
 /// What holds unless a setting says otherwise.
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 8] = [
+    (PART[0], "1000000"),
+    (PART[1], "1000000"),
     ("client.id", "bourse"),
     // As the clients in Java choose it, so that a supply's auctions meet what others say of it.
     ("partitioner", "murmur2_random"),
-    ("linger.ms", "20"),
+    // Enough for a part to be handed over.
+    ("linger.ms", "5"),
     // Tried for ever: who gives an auction up is the stream.
     ("message.timeout.ms", "0"),
     ("reconnect.backoff.max.ms", "1000"),
     // Idle connections are cut by brokers, which is no news.
     ("log.connection.close", "false"),
 ];
+
+/// What bounds a request, and so a part.
+const PART: [&str; 2] = ["batch.size", "message.max.bytes"];
 
 /// How an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +105,9 @@ pub struct Kafka {
     bytes: Vec<u8>,
     /// Which of them librdkafka does not have.
     unsent: VecDeque<u32>,
+    /// How many bytes it may have, and how many it has been given since it had none.
+    part: usize,
+    handed: usize,
 }
 
 impl Kafka {
@@ -101,6 +115,8 @@ impl Kafka {
     pub fn open(settings: Settings) -> Result<Self> {
         let acks = Arc::new(Acks::default());
         let producer = Some(produce(&settings, &acks)?);
+        // librdkafka has looked at it.
+        let part = PART.into_iter().filter_map(|name| option(&settings, name).parse().ok()).min();
         Ok(Self {
             settings,
             producer,
@@ -110,20 +126,30 @@ impl Kafka {
             messages: Vec::new(),
             bytes: Vec::new(),
             unsent: VecDeque::new(),
+            part: part.unwrap_or(0),
+            handed: 0,
         })
     }
 
-    /// Hands librdkafka what it has room for.
+    /// Hands librdkafka the next part, or what it has room for.
     fn send(&mut self) -> Result<()> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => produce(&self.settings, &self.acks)?,
         };
         let producer = self.producer.insert(producer);
+        if self.acks.is_done() {
+            self.handed = 0;
+        }
         while let Some(index) = self.unsent.front().copied() {
             let at = index as usize;
             let begin = at.checked_sub(1).map_or(0, |before| self.messages[before].end);
             let Message { supply, id, end } = &self.messages[at];
+            let bytes = end - begin + supply.id.as_str().len() + MESSAGE_BYTES;
+            // One that is larger than a part goes alone.
+            if self.handed > 0 && self.handed + bytes > self.part {
+                return Ok(());
+            }
             let record = BaseRecord::with_opaque_to(&self.settings.topic, opaque(self.acks.round(), index))
                 .key(supply.id.as_str())
                 .payload(&self.bytes[begin..*end])
@@ -131,7 +157,10 @@ impl Kafka {
             // Before it is sent: an answer may be faster than we are.
             self.acks.expect();
             match producer.send(record) {
-                Ok(()) => drop(self.unsent.pop_front()),
+                Ok(()) => {
+                    self.unsent.pop_front();
+                    self.handed += bytes;
+                }
                 Err((error, _)) => {
                     self.acks.expect_not();
                     if error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
@@ -182,7 +211,8 @@ impl Sink for Kafka {
             if self.unsent.is_empty() && self.acks.is_done() {
                 return Ok(());
             }
-            let pause = if self.unsent.is_empty() { PATIENCE } else { FULL_PAUSE };
+            let is_full = !self.unsent.is_empty() && self.handed == 0;
+            let pause = if is_full { FULL_PAUSE } else { PATIENCE };
             let _ = tokio::time::timeout(pause, self.acks.wait()).await;
             if self.acks.quiet_for() >= PATIENCE && self.acks.heard() == heard {
                 bail!("{}", self.acks.silence());
@@ -195,10 +225,17 @@ impl Sink for Kafka {
         if self.acks.begin() {
             self.producer = None;
         }
+        self.handed = 0;
         self.messages.clear();
         self.bytes.clear();
         self.unsent.clear();
     }
+}
+
+/// What is set in the end.
+fn option<'a>(settings: &'a Settings, name: &str) -> &'a str {
+    let own = settings.options.iter().rfind(|(set, _)| set == name).map(|(_, value)| value.as_str());
+    own.unwrap_or_else(|| DEFAULTS.iter().find(|(set, _)| *set == name).map_or("", |(_, value)| value))
 }
 
 fn produce(settings: &Settings, acks: &Arc<Acks>) -> Result<ThreadedProducer<Context>> {

@@ -91,6 +91,12 @@ impl Acks {
         state.waiting == 0 && state.failed.is_empty()
     }
 
+    /// How many are with librdkafka.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting
+    }
+
     pub(super) fn heard(&self) -> u64 {
         self.state().acknowledged
     }

@@ -1,8 +1,9 @@
 //! The sink against librdkafka's own cluster, which fails in the ways of brokers.
 
 use super::{Format, Kafka, Settings};
-use crate::held::Process;
-use crate::{Pace, Policy, Stream, start};
+use crate::held::{NOON_US, Process, hold, usual};
+use crate::{Batch, Event, EventId, Pace, Policy, Sink, Stream, start};
+use auction::Imp;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
@@ -12,6 +13,8 @@ use rdkafka::types::RDKafkaRespErr::{self, *};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaApiKey as Api};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -163,4 +166,40 @@ fn brokers_that_are_away_and_slow_ones_get_every_event_once() {
     assert_eq!((events.len(), events.values().sum::<u32>()), (400, 400));
     stream.stop(Instant::now() + Duration::from_secs(10));
     stream.join();
+}
+
+/// With a second request of a partition in its queue librdkafka polls without a pause.
+#[tokio::test]
+async fn no_more_than_one_request_takes_is_with_librdkafka_at_once() {
+    let cluster = cluster();
+    (1..=3).for_each(|id| cluster.broker_round_trip_time(id, Duration::from_millis(20)).unwrap());
+    let brokers = cluster.bootstrap_servers();
+    for (part, most_messages) in [("20000", 20_000 / 500), ("1", 1)] {
+        let mut settings = settings(&brokers);
+        settings.options.push(("batch.size".to_owned(), part.to_owned()));
+        let mut sink = Kafka::open(settings).unwrap();
+        let (supply, offset) = (usual(), journal::Offset::new);
+        for number in 0..100 {
+            hold(&supply, number, NOON_US, &[Imp::PLAIN], |record| {
+                let id = EventId { instance: part.len() as u64, core: 0, offset: offset(number) };
+                sink.add(&Event { id, record, supply: &supply }).unwrap();
+            });
+        }
+        assert!(sink.bytes.len() > 100 * 300, "{} bytes", sink.bytes.len());
+        let (from, to) = (offset(0), offset(100));
+        let times_us = (NOON_US, NOON_US);
+        let batch = Batch { instance: 7, core: 0, segment: from, from, to, auctions: 100, times_us };
+        let (acks, mut most) = (Arc::clone(&sink.acks), 0);
+        let mut delivery = pin!(sink.deliver(&batch));
+        loop {
+            most = most.max(acks.waiting());
+            tokio::select! {
+                delivered = &mut delivery => break delivered.unwrap(),
+                () = tokio::time::sleep(Duration::from_millis(1)) => {}
+            }
+        }
+        assert!((1..=most_messages).contains(&most), "{most} messages were with librdkafka");
+    }
+    let events = events(&brokers);
+    assert_eq!((events.len(), events.values().sum::<u32>()), (200, 200));
 }
