@@ -3,10 +3,10 @@
 # systemd and the manifests of Kubernetes. Prints a line for each thing that holds; ends with 1 at the first that does not.
 #
 #   deploy/check.sh                                     with a debug build of the program
-#   BINARY=target/dist/bourse deploy/check.sh           with a program that was built before, by `cargo build --profile dist`
+#   BINARY=target/dist/bourse deploy/check.sh           with a program that was built before, with --features tls,kafka
 #   BINARY=build deploy/check.sh                        with the image's own build of it: minutes, and crates from the network
 #   IMAGE=bourse:1.0 deploy/check.sh                    with an image that was built before
-#   PARTS='app analytics' deploy/check.sh               only these of app, scale, observe, analytics, files
+#   PARTS='app analytics' deploy/check.sh               only these of app, scale, observe (after both), analytics, files
 #
 # With an engine at hand (`docker info`) it uses that and pulls the images of compose.yaml. Without one, as root on Debian,
 # it starts one of its own on a directory of its own, and makes the images from Debian's packages; Grafana, which Debian
@@ -109,7 +109,7 @@ build_image() {
             docker build "${rust[@]}" --build-arg PROFILE="${BUILD_PROFILE:-dist}" -t bourse-check:app .
         return
     fi
-    [ -n "${BINARY:-}" ] || { cargo build --locked --package exchange; BINARY=target/debug/bourse; }
+    [ -n "${BINARY:-}" ] || { cargo build --locked --package exchange --features tls,kafka; BINARY=target/debug/bourse; }
     mkdir -p target/image
     cp "$BINARY" target/image/bourse
     docker build --quiet "${base[@]}" --build-arg BINARY=prebuilt -t bourse-check:app . >/dev/null
@@ -148,6 +148,7 @@ check_app() {
 
 check_scale() {
     holds "docker compose --profile scale up -d nginx" compose --profile scale up -d nginx
+    holds "load-data there" compose exec -T app-1 bourse load-data
     eventually "nginx and three instances answer" is_bid "$nginx" 192.0.2.2
     says "with a PostgreSQL replica" 'ok *replica .*revision' compose exec -T app-1 bourse check
     says "and a Redis Cluster" 'ok *redis .*cluster of 3 masters' compose exec -T app-1 bourse check
@@ -215,7 +216,12 @@ check_analytics() {
 
 check_files() {
     local program=${BINARY:-target/debug/bourse}
-    if [ "$program" = build ]; then program=$dir/bourse; docker cp "$(docker create bourse-check:app)":/usr/bin/bourse "$program"; fi
+    if [ "$program" = build ]; then
+        local container; container=$(docker create bourse-check:app)
+        program=$dir/bourse
+        docker cp "$container":/usr/bin/bourse "$program" >/dev/null
+        docker rm "$container" >/dev/null
+    fi
     program=$(realpath "$program")
     sed "s|^ExecStart=/usr/bin/bourse|ExecStart=$program|" deploy/systemd/bourse.service >"$dir/bourse.service"
     holds "systemd takes the unit" systemd-analyze verify "$dir/bourse.service"

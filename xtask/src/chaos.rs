@@ -46,8 +46,8 @@ pub(crate) struct Options {
     /// How long each test goes on
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Up to so many answers between two kills, in lake, clickhouse and kafka
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// About so many answers at most between two kills, in lake, clickhouse and kafka
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..))]
     burst: Option<u32>,
     /// Break the optimised program
     #[arg(long)]

@@ -37,9 +37,10 @@ const FULL_PAUSE: Duration = Duration::from_millis(10);
 const MESSAGE_BYTES: usize = 200;
 
 /// What holds unless a setting says otherwise.
-const DEFAULTS: [(&str, &str); 8] = [
-    (PART[0], "1000000"),
-    (PART[1], "1000000"),
+const DEFAULTS: [(&str, &str); 9] = [
+    (PART[0], PART_BYTES),
+    (PART[1], PART_BYTES),
+    (PART_MESSAGES, "10000"),
     ("client.id", "bourse"),
     // As the clients in Java choose it, so that a supply's auctions meet what others say of it.
     ("partitioner", "murmur2_random"),
@@ -54,6 +55,8 @@ const DEFAULTS: [(&str, &str); 8] = [
 
 /// What bounds a request, and so a part.
 const PART: [&str; 2] = ["batch.size", "message.max.bytes"];
+const PART_BYTES: &str = "1000000";
+const PART_MESSAGES: &str = "batch.num.messages";
 
 /// How an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +119,10 @@ impl Kafka {
         let acks = Arc::new(Acks::default());
         let producer = Some(produce(&settings, &acks)?);
         // librdkafka has looked at it.
-        let part = PART.into_iter().filter_map(|name| option(&settings, name).parse().ok()).min();
+        let number = |name| option(&settings, name).parse::<usize>().ok();
+        let part = PART.into_iter().filter_map(number).min().or_else(|| PART_BYTES.parse().ok());
+        // As many messages of no size as a request may have.
+        let part = part.min(number(PART_MESSAGES).map(|messages| messages.saturating_mul(MESSAGE_BYTES)));
         Ok(Self {
             settings,
             producer,
@@ -203,7 +209,12 @@ impl Sink for Kafka {
         self.bury();
         loop {
             let heard = self.acks.heard();
-            self.unsent.extend(self.acks.take_failed());
+            let failed = self.acks.take_failed();
+            if !failed.is_empty() {
+                // Before what comes after them.
+                self.unsent.extend(failed);
+                self.unsent.make_contiguous().sort_unstable();
+            }
             if let Some(complaint) = self.acks.complaint() {
                 bail!("{complaint}");
             }

@@ -88,7 +88,9 @@ pub fn start<S: Sink>(
     let run = move || {
         // Without the right to it, it runs as everything else does.
         let _ = rustix::process::setpriority_process(None, NICE);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        // Whoever writes files for a sink is the stream's, too.
+        let runtime = runtime.enable_all().thread_name(format!("stream-{name}")).build();
         let made = runtime.context("no runtime").and_then(|runtime| {
             let sink = runtime.block_on(async { make() })?;
             Ok((runtime, sink))

@@ -29,7 +29,9 @@ pub(crate) fn packaged(path: &str) -> PathBuf {
 #[track_caller]
 pub(crate) fn duckdb(sql: &str) -> Vec<Vec<String>> {
     const SCRIPT: &str = "import duckdb, json, sys\n\
-        rows = duckdb.connect().execute(sys.argv[1]).fetchall()\n\
+        duck = duckdb.connect()\n\
+        duck.execute('SET enable_progress_bar = false')\n\
+        rows = duck.execute(sys.argv[1]).fetchall()\n\
         print(json.dumps([['' if cell is None else str(cell) for cell in row] for row in rows]))";
     let mut python = Command::new(program("python"));
     python.args(["-c", SCRIPT, sql]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

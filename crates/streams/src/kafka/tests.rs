@@ -61,6 +61,13 @@ fn delivers(stream: &Stream, auctions: u64) {
 
 /// How often each event is in the topic.
 fn events(brokers: &str) -> BTreeMap<String, u32> {
+    let mut events = BTreeMap::new();
+    ids(brokers).into_iter().for_each(|id| *events.entry(id).or_default() += 1);
+    events
+}
+
+/// The events in the topic, each partition's in their order.
+fn ids(brokers: &str) -> Vec<String> {
     let config = [("bootstrap.servers", brokers), ("group.id", "test"), ("enable.partition.eof", "true")];
     let consumer: BaseConsumer =
         ClientConfig::from_iter(config.map(|(name, value)| (name.to_owned(), value.to_owned())))
@@ -71,7 +78,7 @@ fn events(brokers: &str) -> BTreeMap<String, u32> {
         assigned.add_partition_offset(TOPIC, partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&assigned).unwrap();
-    let (mut events, mut ends) = (BTreeMap::new(), 0);
+    let (mut ids, mut ends) = (Vec::new(), 0);
     while ends < PARTITIONS {
         match consumer.poll(Duration::from_secs(10)).expect("messages, or an end") {
             Ok(message) => {
@@ -79,13 +86,13 @@ fn events(brokers: &str) -> BTreeMap<String, u32> {
                 let id = String::from_utf8(event.value.unwrap().to_vec()).unwrap();
                 let line: serde_json::Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
                 assert_eq!((line["event"].as_str(), message.key()), (Some(&*id), Some(&br#"s "1""#[..])));
-                *events.entry(id).or_default() += 1;
+                ids.push(id);
             }
             Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ends += 1,
             Err(error) => panic!("{error}"),
         }
     }
-    events
+    ids
 }
 
 /// What brokers answer to the next requests of a kind, and whether librdkafka gets over it by itself.
@@ -168,6 +175,35 @@ fn brokers_that_are_away_and_slow_ones_get_every_event_once() {
     stream.join();
 }
 
+fn add_hundred(sink: &mut Kafka, instance: u64) -> Batch {
+    let (supply, offset) = (usual(), journal::Offset::new);
+    for number in 0..100 {
+        hold(&supply, number, NOON_US, &[Imp::PLAIN], |record| {
+            let id = EventId { instance, core: 0, offset: offset(100 + number) };
+            sink.add(&Event { id, record, supply: &supply }).unwrap();
+        });
+    }
+    let (from, to) = (offset(100), offset(200));
+    Batch { instance, core: 0, segment: from, from, to, auctions: 100, times_us: (NOON_US, NOON_US) }
+}
+
+#[tokio::test]
+async fn a_supplys_events_keep_their_order_when_the_first_of_them_are_refused() {
+    let cluster = cluster();
+    let mut settings = settings(&cluster.bootstrap_servers());
+    settings.options.push(("batch.size".to_owned(), "20000".to_owned()));
+    let mut sink = Kafka::open(settings).unwrap();
+    let batch = add_hundred(&mut sink, 7);
+    cluster.request_errors(Api::Produce, &[RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+    sink.deliver(&batch).await.expect_err("they are refused");
+    // It is refused here, too, until librdkafka looks at the topic again.
+    while sink.deliver(&batch).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let expected: Vec<String> = (100..200).map(|offset| format!("0000000000000007-0-{offset}")).collect();
+    assert_eq!(ids(&cluster.bootstrap_servers()), expected);
+}
+
 /// With a second request of a partition in its queue librdkafka polls without a pause.
 #[tokio::test]
 async fn no_more_than_one_request_takes_is_with_librdkafka_at_once() {
@@ -178,17 +214,8 @@ async fn no_more_than_one_request_takes_is_with_librdkafka_at_once() {
         let mut settings = settings(&brokers);
         settings.options.push(("batch.size".to_owned(), part.to_owned()));
         let mut sink = Kafka::open(settings).unwrap();
-        let (supply, offset) = (usual(), journal::Offset::new);
-        for number in 0..100 {
-            hold(&supply, number, NOON_US, &[Imp::PLAIN], |record| {
-                let id = EventId { instance: part.len() as u64, core: 0, offset: offset(number) };
-                sink.add(&Event { id, record, supply: &supply }).unwrap();
-            });
-        }
+        let batch = add_hundred(&mut sink, part.len() as u64);
         assert!(sink.bytes.len() > 100 * 300, "{} bytes", sink.bytes.len());
-        let (from, to) = (offset(0), offset(100));
-        let times_us = (NOON_US, NOON_US);
-        let batch = Batch { instance: 7, core: 0, segment: from, from, to, auctions: 100, times_us };
         let (acks, mut most) = (Arc::clone(&sink.acks), 0);
         let mut delivery = pin!(sink.deliver(&batch));
         loop {

@@ -280,37 +280,49 @@ mod tests {
             .prop_map(|runs| runs.into_iter().flat_map(|(text, times)| vec![text; times]).collect())
     }
 
+    fn reads_back(cells: &[Option<String>], is_optional: bool) -> Result<(), TestCaseError> {
+        let column = Column { name: "text", kind: Kind::Text, is_optional };
+        let mut table = Table::new("test", &[column], Vec::new()).unwrap();
+        for cell in cells {
+            match cell {
+                Some(text) => table.text(text),
+                None => table.none(),
+            }
+            table.end();
+        }
+        let file = SerializedFileReader::new(Bytes::from(table.finish().unwrap())).unwrap();
+        let read: Vec<Option<String>> = file
+            .get_row_iter(None)
+            .unwrap()
+            .map(|row| match row.unwrap().get_column_iter().next() {
+                Some((_, Field::Str(text))) => Some(text.clone()),
+                _ => None,
+            })
+            .collect();
+        prop_assert_eq!(&read, cells);
+        for group in file.metadata().row_groups() {
+            let statistics = group.column(0).statistics().unwrap();
+            let texts = || cells.iter().flatten().map(|text| text.as_bytes());
+            prop_assert_eq!(statistics.min_bytes_opt(), texts().min());
+            prop_assert_eq!(statistics.max_bytes_opt(), texts().max());
+            let nulls = cells.iter().filter(|cell| cell.is_none()).count() as u64;
+            prop_assert_eq!(statistics.null_count_opt(), Some(nulls));
+        }
+        Ok(())
+    }
+
     proptest! {
         #[test]
         fn a_column_of_texts_reads_back_as_written_with_its_statistics(cells in cells(), is_optional: bool) {
             let cells: Vec<Option<String>> = cells.into_iter().filter(|cell| is_optional || cell.is_some()).collect();
-            let column = Column { name: "text", kind: Kind::Text, is_optional };
-            let mut table = Table::new("test", &[column], Vec::new()).unwrap();
-            for cell in &cells {
-                match cell {
-                    Some(text) => table.text(text),
-                    None => table.none(),
-                }
-                table.end();
-            }
-            let file = SerializedFileReader::new(Bytes::from(table.finish().unwrap())).unwrap();
-            let read: Vec<Option<String>> = file
-                .get_row_iter(None)
-                .unwrap()
-                .map(|row| match row.unwrap().get_column_iter().next() {
-                    Some((_, Field::Str(text))) => Some(text.clone()),
-                    _ => None,
-                })
-                .collect();
-            prop_assert_eq!(&read, &cells);
-            for group in file.metadata().row_groups() {
-                let statistics = group.column(0).statistics().unwrap();
-                let texts = || cells.iter().flatten().map(|text| text.as_bytes());
-                prop_assert_eq!(statistics.min_bytes_opt(), texts().min());
-                prop_assert_eq!(statistics.max_bytes_opt(), texts().max());
-                let nulls = cells.iter().filter(|cell| cell.is_none()).count() as u64;
-                prop_assert_eq!(statistics.null_count_opt(), Some(nulls));
-            }
+            reads_back(&cells, is_optional)?;
         }
+    }
+
+    #[test]
+    fn a_dictionary_as_large_as_a_group_allows_reads_back() {
+        let cells: Vec<Option<String>> =
+            (0..131_000).map(|row| Some((row * 7_919 % 65_500).to_string())).collect();
+        reads_back(&cells, false).unwrap();
     }
 }
