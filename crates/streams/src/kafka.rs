@@ -38,9 +38,10 @@ const MESSAGE_BYTES: usize = 200;
 
 /// What holds unless a setting says otherwise.
 const DEFAULTS: [(&str, &str); 9] = [
-    (PART[0], PART_BYTES),
-    (PART[1], PART_BYTES),
-    (PART_MESSAGES, "10000"),
+    // These bound a request, and so a part.
+    ("batch.size", "1000000"),
+    ("message.max.bytes", "1000000"),
+    ("batch.num.messages", "10000"),
     ("client.id", "bourse"),
     // As the clients in Java choose it, so that a supply's auctions meet what others say of it.
     ("partitioner", "murmur2_random"),
@@ -52,11 +53,6 @@ const DEFAULTS: [(&str, &str); 9] = [
     // Idle connections are cut by brokers, which is no news.
     ("log.connection.close", "false"),
 ];
-
-/// What bounds a request, and so a part.
-const PART: [&str; 2] = ["batch.size", "message.max.bytes"];
-const PART_BYTES: &str = "1000000";
-const PART_MESSAGES: &str = "batch.num.messages";
 
 /// How an event is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,11 +114,7 @@ impl Kafka {
     pub fn open(settings: Settings) -> Result<Self> {
         let acks = Arc::new(Acks::default());
         let producer = Some(produce(&settings, &acks)?);
-        // librdkafka has looked at it.
-        let number = |name| option(&settings, name).parse::<usize>().ok();
-        let part = PART.into_iter().filter_map(number).min().or_else(|| PART_BYTES.parse().ok());
-        // As many messages of no size as a request may have.
-        let part = part.min(number(PART_MESSAGES).map(|messages| messages.saturating_mul(MESSAGE_BYTES)));
+        let part = part_bytes(&settings);
         Ok(Self {
             settings,
             producer,
@@ -132,7 +124,7 @@ impl Kafka {
             messages: Vec::new(),
             bytes: Vec::new(),
             unsent: VecDeque::new(),
-            part: part.unwrap_or(0),
+            part,
             handed: 0,
         })
     }
@@ -241,6 +233,15 @@ impl Sink for Kafka {
         self.bytes.clear();
         self.unsent.clear();
     }
+}
+
+/// How many bytes are one request at most, however they are cut into messages.
+fn part_bytes(settings: &Settings) -> usize {
+    let number = |name| option(settings, name).parse::<usize>().ok();
+    let messages = number("batch.num.messages").map(|messages| messages.saturating_mul(MESSAGE_BYTES));
+    // A number that only librdkafka can read bounds nothing here.
+    let bounds = [number("batch.size"), number("message.max.bytes"), messages];
+    bounds.into_iter().flatten().min().unwrap_or(1_000_000)
 }
 
 /// What is set in the end.

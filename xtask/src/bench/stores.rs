@@ -132,27 +132,5 @@ pub(super) fn drain(server: &Server) -> Result<()> {
     }
 }
 
-const CONFIG: &str = "\
-<yandex>
-  <logger><level>warning</level><log>{dir}/log</log><errorlog>{dir}/errors</errorlog></logger>
-  <listen_host>127.0.0.1</listen_host>
-  <http_port>{http}</http_port>
-  <tcp_port>{tcp}</tcp_port>
-  <path>{dir}/data/</path>
-  <tmp_path>{dir}/tmp/</tmp_path>
-  <mark_cache_size>16777216</mark_cache_size>
-  <users_config>{dir}/config.xml</users_config>
-  <default_profile>default</default_profile>
-  <default_database>default</default_database>
-  <profiles><default></default></profiles>
-  <quotas><default></default></quotas>
-  <users>
-    <default>
-      <password></password>
-      <networks><ip>127.0.0.1</ip></networks>
-      <profile>default</profile>
-      <quota>default</quota>
-    </default>
-  </users>
-</yandex>
-";
+/// As the tests have it.
+const CONFIG: &str = include_str!("../../../crates/exchange/tests/it/clickhouse.xml");

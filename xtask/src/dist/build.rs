@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::FEATURES;
 use super::rustc::{ADD, Host};
+use super::{FEATURES, pack};
 use crate::guard::Guard;
 use crate::workspace::{Workspace, run};
 
@@ -60,7 +60,8 @@ pub(super) fn build(
     cargo.args(["--bin", "bourse", "--features", FEATURES, "--target", &host.triple, "--target-dir"]);
     cargo.arg(&target).env("RUSTC_WRAPPER", xtask).env(ADD, flags.join("\n"));
     cargo.envs(COMPILERS.map(|(variable, _, name)| (variable, name))).env("PATH", compilers);
-    cargo.env("GNUMAKEFLAGS", OPENSSL_DIRS);
+    // OpenSSL keeps when it was built, too.
+    cargo.env("GNUMAKEFLAGS", OPENSSL_DIRS).env("SOURCE_DATE_EPOCH", pack::date(workspace).to_string());
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     run(&mut cargo, guard)?;
     Ok(target.join(&host.triple).join("dist/bourse"))

@@ -6,6 +6,7 @@
 
 use super::schema::{SHARED, sent_fields};
 use crate::flat::{self, Cells, Flat};
+use crate::leb128::leb128;
 use crate::{Event, EventId};
 
 /// Between the parts of the body. A batch that had it inside would end there, and be refused as cut off.
@@ -85,7 +86,7 @@ impl Cells for Row<'_> {
         if self.columns.get(self.at).is_some_and(|column| column.is_optional) {
             self.to.push(0);
         }
-        length(self.to, text.len());
+        leb128(text.len() as u64, self.to);
         self.to.extend_from_slice(text.as_bytes());
         self.at += 1;
     }
@@ -128,7 +129,7 @@ impl Columns {
 
     fn write(&self, to: &mut Vec<u8>) {
         for column in &self.of[SHARED..] {
-            length(to, self.count);
+            leb128(self.count as u64, to);
             to.extend_from_slice(column);
         }
     }
@@ -168,31 +169,5 @@ impl Cells for Columns {
 
     fn end(&mut self) {
         (self.at, self.count) = (0, self.count + 1);
-    }
-}
-
-/// LEB128.
-#[inline]
-fn length(to: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        to.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    to.push(length as u8);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_length_is_written_in_groups_of_seven_bits() {
-        for (number, bytes) in
-            [(0, &[0][..]), (127, &[0x7f]), (128, &[0x80, 1]), (300, &[0xac, 2]), (16_384, &[0x80, 0x80, 1])]
-        {
-            let mut written = Vec::new();
-            length(&mut written, number);
-            assert_eq!(written, bytes, "{number}");
-        }
     }
 }

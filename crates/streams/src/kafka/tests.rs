@@ -175,6 +175,25 @@ fn brokers_that_are_away_and_slow_ones_get_every_event_once() {
     stream.join();
 }
 
+#[test]
+fn a_part_is_bounded_by_whatever_bounds_a_request_first() {
+    for (options, bytes) in [
+        (&[][..], 1_000_000),
+        (&[("batch.size", "5000")], 5_000),
+        (&[("batch.size", "4000000")], 1_000_000),
+        (&[("batch.size", "4000000"), ("message.max.bytes", "4000000")], 2_000_000),
+        (&[("batch.num.messages", "10")], 2_000),
+        (&[("batch.size", "5000"), ("batch.size", "6000")], 6_000),
+        (&[("batch.size", "0x10")], 1_000_000),
+    ] {
+        let mut settings = settings("127.0.0.1:1");
+        settings
+            .options
+            .extend(options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        assert_eq!(super::part_bytes(&settings), bytes, "{options:?}");
+    }
+}
+
 fn add_hundred(sink: &mut Kafka, instance: u64) -> Batch {
     let (supply, offset) = (usual(), journal::Offset::new);
     for number in 0..100 {

@@ -5,6 +5,7 @@
 //!   event cost ([ADR 23](../../../../docs/adr/0023-columns-of-words.md)). Headers and metadata are still the library's.
 //! * Source: Apache Parquet's format, Encodings.md (PLAIN, RLE_DICTIONARY) and README.md, "Data Pages".
 
+use crate::leb128::leb128;
 use ::parquet::basic::{Compression, Encoding, EncodingMask, PageType, ZstdLevel};
 use ::parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
 use ::parquet::column::writer::ColumnCloseResult;
@@ -222,7 +223,7 @@ fn hybrid<T: Copy + PartialEq + Into<u32>>(values: &[T], bits: u32, to: &mut Vec
         let run = values[at..].iter().take_while(|next| **next == value).count();
         if run >= 8 {
             pack(&values[packed..at], bits, to);
-            varint((run as u64) << 1, to);
+            leb128((run as u64) << 1, to);
             to.extend_from_slice(&value.into().to_le_bytes()[..bits.div_ceil(8) as usize]);
             at += run;
             packed = at;
@@ -238,7 +239,7 @@ fn pack<T: Copy + Into<u32>>(values: &[T], bits: u32, to: &mut Vec<u8>) {
     if values.is_empty() {
         return;
     }
-    varint((values.len().div_ceil(8) as u64) << 1 | 1, to);
+    leb128((values.len().div_ceil(8) as u64) << 1 | 1, to);
     for eight in values.chunks(8) {
         let (mut word, mut filled) = (0_u64, 0);
         for at in 0..8 {
@@ -251,14 +252,6 @@ fn pack<T: Copy + Into<u32>>(values: &[T], bits: u32, to: &mut Vec<u8>) {
             }
         }
     }
-}
-
-fn varint(mut number: u64, to: &mut Vec<u8>) {
-    while number >= 0x80 {
-        to.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    to.push(number as u8);
 }
 
 #[cfg(test)]
