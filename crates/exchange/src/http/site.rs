@@ -121,10 +121,13 @@ impl Lifecycle {
     /// A core has closed its door; returns when all have. Only then do connections learn of the drain: those who leave
     /// come back at once, and must find the doors closed, not about to close.
     pub async fn close_door(&self) {
-        self.doors.send_modify(|open| *open -= 1);
-        if *self.doors.borrow() == 0 {
-            self.draining.store(true, Ordering::Release);
-        }
+        self.doors.send_modify(|open| {
+            *open -= 1;
+            // Before anybody is told: a core wakes its connections once, and they must see it then.
+            if *open == 0 {
+                self.draining.store(true, Ordering::Release);
+            }
+        });
         // The sender lives as long as this.
         let _ = self.doors.subscribe().wait_for(|open| *open == 0).await;
     }
@@ -187,6 +190,29 @@ impl Core {
             lane: Lane::default(),
             connections_max: share + usize::from(core < rest),
             pages,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its connections are woken once, and sleep until the deadline if they see no drain then.
+    #[test]
+    fn a_core_that_has_closed_its_door_sees_the_drain() {
+        for _ in 0..2_000 {
+            let lifecycle = Lifecycle::new(Clock::Real, 2);
+            let sees_it = || {
+                tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+                    lifecycle.close_door().await;
+                    lifecycle.is_draining()
+                })
+            };
+            std::thread::scope(|scope| {
+                let cores = [scope.spawn(sees_it), scope.spawn(sees_it)];
+                assert!(cores.map(|core| core.join().unwrap()).into_iter().all(|sees_it| sees_it));
+            });
         }
     }
 }
