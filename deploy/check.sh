@@ -87,8 +87,9 @@ start_engine() {
             -t bourse-check:$part "$context" >/dev/null
     done
     if [ "${BINARY:-}" = build ]; then
-        # The toolchain of this machine, for want of the image of Rust.
+        # The toolchain of this machine, for want of the image of Rust, and the certificates that this machine trusts.
         cp -r "$(rustc --print sysroot)" "$context/rust"
+        cp -L /etc/ssl/certs/ca-certificates.crt "$context"
         docker build --quiet --network none --build-arg BASE_IMAGE=bourse-check:base --target rust \
             -t bourse-check:rust "$context" >/dev/null
     fi
