@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Builds the image, brings compose.yaml up in each of its profiles and asks what a user would; then looks at the unit of
-# systemd and the manifests of Kubernetes. Prints a line for each thing that holds; ends with 1 at the first that does not.
+# systemd and the manifests of Kubernetes, and lives with the unit under a systemd of its own. Prints a line for each thing that holds; ends with 1 at the first that does not.
 #
 #   deploy/check.sh                                     with a debug build of the program
 #   BINARY=target/dist/bourse deploy/check.sh           with a program that was built before, with --features tls,kafka
 #   BINARY=build deploy/check.sh                        with the image's own build of it: minutes, and crates from the network
 #   IMAGE=bourse:1.0 deploy/check.sh                    with an image that was built before
-#   PARTS='app analytics' deploy/check.sh               only these of app, scale, observe (after both), analytics, files
+#   PARTS='app analytics' deploy/check.sh               only these of app, scale, observe (after both), analytics, files, unit
 #
 # With an engine at hand (`docker info`) it uses that and pulls the images of compose.yaml. Without one, as root on Debian,
 # it starts one of its own on a directory of its own, and makes the images from Debian's packages; Grafana, which Debian
@@ -61,7 +61,7 @@ trap end EXIT
 
 # An engine of our own: its packages in one base image, and what compose.yaml names made from that.
 start_engine() {
-    local packages=ca-certificates,postgresql,redis-server,redis-tools,nginx-light,prometheus,clickhouse-server,clickhouse-client,wget
+    local packages=ca-certificates,postgresql,redis-server,redis-tools,nginx-light,prometheus,clickhouse-server,clickhouse-client,wget,systemd
     local context=$dir/context tools
     [ "${BINARY:-}" != build ] || packages=$packages,g++,make,perl
     # Debian's client builds as Debian's engine does; another one may want a plug-in for it.
@@ -216,15 +216,17 @@ check_analytics() {
     says "and the lake has objects" '[.]parquet' objects
 }
 
+# Where the program lies that the image was made with.
+program() {
+    if [ "${BINARY:-}" != build ]; then realpath "${BINARY:-target/debug/bourse}"; return; fi
+    local container; container=$(docker create bourse-check:app)
+    docker cp "$container":/usr/bin/bourse "$dir/bourse" >/dev/null
+    docker rm "$container" >/dev/null
+    echo "$dir/bourse"
+}
+
 check_files() {
-    local program=${BINARY:-target/debug/bourse}
-    if [ "$program" = build ]; then
-        local container; container=$(docker create bourse-check:app)
-        program=$dir/bourse
-        docker cp "$container":/usr/bin/bourse "$program" >/dev/null
-        docker rm "$container" >/dev/null
-    fi
-    program=$(realpath "$program")
+    local program; program=$(program)
     sed "s|^ExecStart=/usr/bin/bourse|ExecStart=$program|" deploy/systemd/bourse.service >"$dir/bourse.service"
     holds "systemd takes the unit" systemd-analyze verify "$dir/bourse.service"
     holds "and finds it confined: 1.5 or less of 10" \
@@ -237,10 +239,44 @@ check_files() {
     done
 }
 
+# A service's life under systemd, with what the unit takes from the program.
+check_unit() {
+    [ -n "$engine" ] || { echo "left   the unit's life: it takes an engine of our own, and its image with systemd"; return; }
+    local id
+    id=$(docker run -d --network none --tmpfs /run --tmpfs /tmp -v /sys/fs/cgroup:/sys/fs/cgroup -e container=docker \
+        --cap-add SYS_ADMIN --cap-add SYS_PTRACE --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
+        bourse-check:base /lib/systemd/systemd --unit=basic.target)
+    inside() { docker exec "$id" "$@"; }
+    show() { inside systemctl show --value -p "$1" bourse; }
+    eventually "systemd is up" inside systemctl is-active basic.target
+    docker cp "$(program)" "$id":/usr/bin/bourse >/dev/null
+    docker cp deploy/systemd/bourse.service "$id":/etc/systemd/system/ >/dev/null
+    inside sh -c \
+        'mkdir -p /etc/bourse && printf "BOURSE_LAKE_URL=file:///var/lib/bourse/lake\nBOURSE_LAKE_BATCH_S=1\n" >/etc/bourse/env'
+    holds "systemctl enable --now bourse" \
+        inside sh -c 'systemctl enable --now bourse || { journalctl --no-pager -u bourse; exit 1; }'
+    eventually "the unit is healthy" inside bourse health
+    sells() {
+        inside wget -qO- --header 'content-type: application/json' http://127.0.0.1:8000/bid \
+            --post-data '{"supply_id":"supply1","ip":"192.0.2.5","country":"US"}'
+    }
+    eventually "and sells" sells
+    eventually "and delivers, as a user of its own" inside sh -c 'ls /var/lib/private/bourse/lake/*/*/*/*.parquet'
+    gives_way() { inside sh -c "cat /proc/$(show MainPID)/task/*/stat" | awk '$19 == 10' | grep -q .; }
+    eventually "its streams give way to auctions" gives_way
+    is "sets of capabilities without one" "$(inside grep -c '^Cap[PEB].*0000000000000000$' "/proc/$(show MainPID)/status")" 3
+    holds "systemctl kill -s KILL bourse" inside systemctl kill -s KILL bourse
+    again() { [ "$(show NRestarts)" = 1 ] && inside bourse health && inside wget -qO- http://127.0.0.1:8000/stat | jq -e '.supply1.total_reqs >= 1'; }
+    eventually "it is back, and counts on where it was" again
+    holds "systemctl stop bourse" inside systemctl stop bourse
+    is "its end" "$(show Result)" success
+    docker rm -f "$id" >/dev/null
+}
+
 base=() rust=()
 docker info >/dev/null 2>&1 || start_engine
 build_image
-for part in ${PARTS:-app scale observe analytics files}; do "check_$part"; done
+for part in ${PARTS:-app scale observe analytics files unit}; do "check_$part"; done
 holds "docker compose down" compose --profile scale --profile observe --profile analytics down --volumes --timeout 30
 is "containers that are left" "$(docker ps -aq --filter "label=com.docker.compose.project=$project" | wc -l)" 0
 echo "everything holds"
