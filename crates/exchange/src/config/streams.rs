@@ -56,7 +56,7 @@ impl StreamsConfig {
 }
 
 /// Whether this sink is set, which is its first setting's being not empty.
-fn is_set(settings: &Settings, key: &str, is_built: bool) -> Result<bool> {
+pub(super) fn is_set(settings: &Settings, key: &str, is_built: bool) -> Result<bool> {
     if settings.text(key).is_empty() {
         return Ok(false);
     }

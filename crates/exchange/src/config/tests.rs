@@ -39,6 +39,21 @@ fn the_defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn a_sink_that_was_not_built_is_refused_with_what_to_build() {
+    for (variable, key) in
+        [("BOURSE_KAFKA_BROKERS", "kafka.brokers"), ("BOURSE_CLICKHOUSE_URL", "clickhouse.url")]
+    {
+        let settings =
+            |value: &str| Settings::gather(None, vec![], pairs(&format!("{variable}={value}")), vec![]);
+        let said =
+            streams::is_set(&settings("http://127.0.0.1:1").unwrap(), key, false).unwrap_err().to_string();
+        let feature = key.split('.').next().unwrap();
+        assert!(said.contains(variable) && said.contains(&format!("`--features {feature}`")), "{said}");
+        assert!(!streams::is_set(&settings("").unwrap(), key, false).unwrap());
+    }
+}
+
+#[test]
 fn a_flag_wins_over_the_environment_over_dotenv_over_the_file() {
     let layers = ["seed = 1", "BOURSE_SEED=2", "BOURSE_SEED=3", "seed=4"];
     for expected in 1..=4 {

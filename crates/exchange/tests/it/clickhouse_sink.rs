@@ -99,6 +99,36 @@ fn the_sums_are_what_stat_says_to_the_micro_also_when_they_are_merged() {
     assert_eq!(server.metric("bourse_stream_failures_total{stream=\"clickhouse\"}"), 0);
 }
 
+/// And auctions notice nothing of it.
+#[test]
+fn beyond_the_bound_on_disk_the_oldest_auctions_are_given_up_counted_and_said() {
+    const DROPPED: &str = "bourse_stream_dropped_auctions_total{stream=\"clickhouse\"}";
+    let mut store = ClickHouse::with_tables();
+    let home = home(&store.url()).set("BOURSE_JOURNAL_SEGMENT_MIB", &1).set("BOURSE_STREAMS_RETAIN_MIB", &3);
+    let server = home.set("BOURSE_CLICKHOUSE_BATCH_MIB", &1).serve_with(&["--workers", "1"]);
+    store.kill();
+    let (mut connection, mut held) = (server.connect(), 0);
+    while server.metric(DROPPED) == 0 {
+        assert!(held < 60_000, "nothing was given up: {}", server.log());
+        for i in held..held + 1_000 {
+            let verdict = connection.bid(bid_body("supply1", &address(i))).verdict();
+            assert!(["200", "400 no_bids"].contains(&&*verdict), "{verdict}");
+        }
+        held += 1_000;
+    }
+    store.restart();
+    server.drained("clickhouse");
+    let dropped = server.metric(DROPPED) as usize;
+    let delivered = server.metric("bourse_stream_delivered_auctions_total{stream=\"clickhouse\"}") as usize;
+    assert_eq!(delivered + dropped, held);
+    has(&store, delivered);
+    assert!(server.log().contains("auctions given up: too many wait for their sink"), "{}", server.log());
+    let lines = cat(&server.home, &[]);
+    assert_eq!(lines.len(), held, "the journal still has them");
+    let oldest = store.query("SELECT event FROM bourse.auctions ORDER BY offset LIMIT 1");
+    assert_eq!(lines[dropped]["event"], oldest.as_str(), "none is missing in between");
+}
+
 #[test]
 fn a_row_has_what_the_journal_has() {
     let store = ClickHouse::with_tables();
