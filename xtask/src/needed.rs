@@ -37,7 +37,7 @@ pub(crate) const CLICKHOUSE_SERVER: Program =
 pub(crate) const CLICKHOUSE_CLIENT: Program =
     Program { name: "clickhouse-client", package: "clickhouse-client", version: "--version" };
 
-const PROGRAMS: [Program; 11] = [
+const PROGRAMS: [Program; 13] = [
     REDIS,
     Program { name: "redis-cli", package: "redis-tools", version: "--version" },
     Program { name: "nginx", package: "nginx-light", version: "-v" },
@@ -47,7 +47,10 @@ const PROGRAMS: [Program; 11] = [
     Program { name: "promtool", package: "prometheus", version: "--version" },
     Program { name: "strace", package: "strace", version: "-V" },
     Program { name: "chromium", package: "chromium", version: "--version" },
-    // librdkafka is built with these.
+    // It makes certificates.
+    Program { name: "openssl", package: "openssl", version: "version" },
+    // librdkafka is built with these, and OpenSSL for it with Perl.
+    Program { name: "perl", package: "perl", version: "-v" },
     Program { name: "g++", package: "g++", version: "--version" },
     Program { name: "make", package: "make", version: "--version" },
 ];

@@ -17,8 +17,8 @@ use crate::{needed, servers, tools};
 /// socket with.
 const PURE: [&str; 2] = ["auction", "libm"];
 
-/// What is tested besides the default: librdkafka, which takes a minute to build and which not everybody needs.
-const FEATURES: [&str; 2] = ["--features", "exchange/kafka"];
+/// What is tested besides the default: librdkafka and OpenSSL, which take minutes to build and which not everybody needs.
+const FEATURES: [&str; 2] = ["--features", "exchange/kafka,exchange/tls"];
 
 /// How long the advisories may take to arrive.
 const FETCH_MAX: Duration = Duration::from_secs(60);

@@ -21,6 +21,7 @@ use acks::{Acks, Context, opaque};
 use anyhow::{Context as _, Result, anyhow, bail};
 use auction::Supply;
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
@@ -37,7 +38,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(10);
 const MESSAGE_BYTES: usize = 200;
 
 /// What holds unless a setting says otherwise.
-const DEFAULTS: [(&str, &str); 9] = [
+const DEFAULTS: [(&str, &str); 8] = [
     // These bound a request, and so a part.
     ("batch.size", "1000000"),
     ("message.max.bytes", "1000000"),
@@ -50,8 +51,6 @@ const DEFAULTS: [(&str, &str); 9] = [
     // Tried for ever: who gives an auction up is the stream.
     ("message.timeout.ms", "0"),
     ("reconnect.backoff.max.ms", "1000"),
-    // Idle connections are cut by brokers, which is no news.
-    ("log.connection.close", "false"),
 ];
 
 /// How an event is written.
@@ -259,6 +258,8 @@ fn produce(settings: &Settings, acks: &Arc<Acks>) -> Result<ThreadedProducer<Con
         config.set(name, value);
     }
     config.set("enable.idempotence", "true");
+    // From here on it says what a connection died of.
+    config.set_log_level(RDKafkaLogLevel::Info);
     let refused = |error: KafkaError| match error {
         KafkaError::ClientConfig(_, why, name, _) if !name.is_empty() => anyhow!("{name}: {why}"),
         KafkaError::ClientConfig(_, why, ..) | KafkaError::ClientCreation(why) => anyhow!(why),

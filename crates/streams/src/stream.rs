@@ -29,6 +29,8 @@ const MEASURE_EVERY: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_millis(200);
 /// Between two log lines that say the same failure.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
+/// How many reasons are said in that time: a sink may fail in two ways by turns, or in another way each time.
+const REASONS_MAX: usize = 5;
 /// Auctions come first, but a stream still gets a tenth of a core that is always busy.
 const NICE: i32 = 10;
 /// What an auction takes in the journal, before any was read.
@@ -259,8 +261,9 @@ impl Reading {
 /// A row of failures.
 struct Failures {
     count: u32,
-    said: String,
-    said_at: Instant,
+    /// What was said of them since then.
+    said: Vec<String>,
+    since: Instant,
 }
 
 struct Runner<S> {
@@ -363,15 +366,16 @@ impl<S: Sink> Runner<S> {
         let meters = &self.reading.meters;
         meters.failures.fetch_add(1, Ordering::Relaxed);
         meters.is_failing.store(true, Ordering::Relaxed);
-        let count = self.failures.as_ref().map_or(0, |failures| failures.count) + 1;
-        let is_known =
-            |failures: &Failures| failures.said == error && failures.said_at.elapsed() < REMIND_EVERY;
-        if let Some(failures) = self.failures.as_mut().filter(|failures| is_known(failures)) {
-            failures.count = count;
-            return;
+        let new = || Failures { count: 0, said: Vec::new(), since: Instant::now() };
+        let failures = self.failures.get_or_insert_with(new);
+        failures.count += 1;
+        if failures.since.elapsed() >= REMIND_EVERY {
+            (failures.said, failures.since) = (Vec::new(), Instant::now());
         }
-        warn!(stream, failures = count, error, "a stream waits, the journal has what it lacks");
-        self.failures = Some(Failures { count, said: error, said_at: Instant::now() });
+        if failures.said.len() < REASONS_MAX && !failures.said.contains(&error) {
+            warn!(stream, failures = failures.count, error, "a stream waits, the journal has what it lacks");
+            failures.said.push(error);
+        }
     }
 
     /// Pauses after a failure: exponential, with full jitter, shortly at the end.

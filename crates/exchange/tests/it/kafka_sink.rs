@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 /// With three supplies, and short patience.
-fn home(broker: SocketAddr) -> Home {
+pub(crate) fn home(broker: SocketAddr) -> Home {
     let mut catalogue = usual();
     for id in ["supply2", "\"third\" 日本"] {
         catalogue["supplies"][id] = catalogue["supplies"]["supply1"].clone();
@@ -33,7 +33,7 @@ pub(crate) fn streams(home: Home, broker: SocketAddr) -> Home {
         .set("BOURSE_STREAMS_TIMEOUT_MS", &2000)
 }
 
-fn bids(server: &Server, from: usize, n: usize) {
+pub(crate) fn bids(server: &Server, from: usize, n: usize) {
     let mut connection = server.connect();
     for i in from..from + n {
         let body = bid_body(["supply1", "supply2", "\"third\" 日本"][i % 3], &address(i));
@@ -46,14 +46,14 @@ fn bids(server: &Server, from: usize, n: usize) {
 }
 
 #[track_caller]
-fn has_delivered(server: &Server, auctions: usize) {
+pub(crate) fn has_delivered(server: &Server, auctions: usize) {
     let delivered = || server.metric("bourse_stream_delivered_auctions_total{stream=\"kafka\"}");
     eventually("everything is acknowledged", || delivered() == auctions as u64);
 }
 
 /// The journal has so many auctions, and the topic the same ones.
 #[track_caller]
-fn is_all_there(broker: &Broker, home: &Home, auctions: usize) {
+pub(crate) fn is_all_there(broker: &Broker, home: &Home, auctions: usize) {
     let events = events(broker.messages());
     let lines = cat(home, &[]);
     assert_eq!((events.len(), lines.len()), (auctions, auctions));

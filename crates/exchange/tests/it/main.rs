@@ -38,6 +38,8 @@ mod journal_damage;
 mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_sink;
+#[cfg(all(feature = "kafka", feature = "tls"))]
+mod kafka_tls;
 mod lake;
 mod ledger;
 mod lifecycle;

@@ -118,11 +118,21 @@ impl Acks {
     }
 }
 
+/// A reason without how long it took, so that it is the same when it comes again.
+fn timeless(reason: &str) -> &str {
+    reason.rsplit_once(" (after ").map_or(reason, |(what, _)| what)
+}
+
 /// What librdkafka's threads call.
 pub(super) struct Context(pub(super) Arc<Acks>);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // A broker that hangs up is no error to librdkafka, and all that is known of who is not let in by TLS 1.3.
+        if facility == "FAIL" {
+            let reason = message.split_once("]: ").map_or(message, |(_thread, reason)| reason);
+            self.0.state().broken = Some(timeless(reason).to_owned());
+        }
         // What matters comes as an error, too, and is told with the stream.
         if (level as i32) <= RDKafkaLogLevel::Critical as i32 {
             warn!(stream = "kafka", facility, message, "librdkafka");
@@ -132,6 +142,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        let reason = timeless(reason);
         let mut state = self.0.state();
         match error.rdkafka_error_code() {
             // One of several, or all of them, which is told next.
@@ -140,7 +151,7 @@ impl ClientContext for Context {
             }
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 let why = state.broken.as_ref().map_or(String::new(), |why| format!(": {why}"));
-                state.complaint = Some(format!("{reason}{why}"));
+                state.complaint = Some(format!("no broker can be reached{why}"));
             }
             _ => {
                 let text = format!("{reason}{}", hint(&error));
