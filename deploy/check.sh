@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the image, brings compose.yaml up in each of its profiles and asks what a user would; then looks at the unit of
-# systemd and the manifests of Kubernetes, and lives with the unit under a systemd of its own. Prints a line for each thing that holds; ends with 1 at the first that does not.
+# systemd and the manifests of Kubernetes, and lives with the unit under a systemd of its own. Prints a line for each thing
+# that holds; ends with 1 at the first that does not.
 #
 #   deploy/check.sh                                     with a debug build of the program
 #   BINARY=target/dist/bourse deploy/check.sh           with a program that was built before, with --features tls,kafka
@@ -216,13 +217,13 @@ check_analytics() {
     says "and the lake has objects" '[.]parquet' objects
 }
 
-# Where the program lies that the image was made with.
+# Takes the program out of the image, and says where it lies then.
 program() {
-    if [ "${BINARY:-}" != build ]; then realpath "${BINARY:-target/debug/bourse}"; return; fi
-    local container; container=$(docker create bourse-check:app)
-    docker cp "$container":/usr/bin/bourse "$dir/bourse" >/dev/null
-    docker rm "$container" >/dev/null
-    echo "$dir/bourse"
+    local container
+    container=$(docker create "$APP_IMAGE") \
+        && docker cp "$container":/usr/bin/bourse "$dir/bourse" >/dev/null \
+        && docker rm "$container" >/dev/null \
+        && echo "$dir/bourse"
 }
 
 check_files() {
@@ -243,13 +244,14 @@ check_files() {
 check_unit() {
     [ -n "$engine" ] || { echo "left   the unit's life: it takes an engine of our own, and its image with systemd"; return; }
     local id
-    id=$(docker run -d --network none --tmpfs /run --tmpfs /tmp -v /sys/fs/cgroup:/sys/fs/cgroup -e container=docker \
+    id=$(docker run -d --network none --cgroupns host --tmpfs /run --tmpfs /tmp -v /sys/fs/cgroup:/sys/fs/cgroup -e container=docker \
         --cap-add SYS_ADMIN --cap-add SYS_PTRACE --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
         bourse-check:base /lib/systemd/systemd --unit=basic.target)
     inside() { docker exec "$id" "$@"; }
     show() { inside systemctl show --value -p "$1" bourse; }
     eventually "systemd is up" inside systemctl is-active basic.target
-    docker cp "$(program)" "$id":/usr/bin/bourse >/dev/null
+    local program; program=$(program)
+    docker cp "$program" "$id":/usr/bin/bourse >/dev/null
     docker cp deploy/systemd/bourse.service "$id":/etc/systemd/system/ >/dev/null
     inside sh -c \
         'mkdir -p /etc/bourse && printf "BOURSE_LAKE_URL=file:///var/lib/bourse/lake\nBOURSE_LAKE_BATCH_S=1\n" >/etc/bourse/env'
@@ -266,7 +268,8 @@ check_unit() {
     eventually "its streams give way to auctions" gives_way
     is "sets of capabilities without one" "$(inside grep -c '^Cap[PEB].*0000000000000000$' "/proc/$(show MainPID)/status")" 3
     holds "systemctl kill -s KILL bourse" inside systemctl kill -s KILL bourse
-    again() { [ "$(show NRestarts)" = 1 ] && inside bourse health && inside wget -qO- http://127.0.0.1:8000/stat | jq -e '.supply1.total_reqs >= 1'; }
+    counts_on() { inside wget -qO- http://127.0.0.1:8000/stat | jq -e '.supply1.total_reqs >= 1'; }
+    again() { [ "$(show NRestarts)" = 1 ] && inside bourse health && counts_on; }
     eventually "it is back, and counts on where it was" again
     holds "systemctl stop bourse" inside systemctl stop bourse
     is "its end" "$(show Result)" success

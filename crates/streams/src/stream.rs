@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(50);
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// The first pause after a failure is at most so long.
 const RETRY_MIN: Duration = Duration::from_millis(200);
-/// Between two log lines that say the same failure.
+/// So long a reason is said once, counted from the first failure.
 const REMIND_EVERY: Duration = Duration::from_secs(60);
 /// How many reasons are said in that time: a sink may fail in two ways by turns, or in another way each time.
 const REASONS_MAX: usize = 5;

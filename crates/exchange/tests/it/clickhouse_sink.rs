@@ -8,6 +8,8 @@ use crate::http_faults::{Fault, Proxy};
 use crate::journal_commands::{address, cat};
 use crate::server::{Home, Server, eventually};
 use serde_json::{Value, json};
+use std::thread;
+use std::time::Duration;
 
 /// Exchanges that wait for nobody long, with two supplies and bidders of two countries.
 fn home(url: &str) -> Home {
@@ -109,10 +111,12 @@ fn beyond_the_bound_on_disk_the_oldest_auctions_are_given_up_counted_and_said() 
     store.kill();
     let (mut connection, mut held) = (server.connect(), 0);
     while server.metric(DROPPED) == 0 {
-        assert!(held < 60_000, "nothing was given up: {}", server.log());
+        assert!(held < 150_000, "nothing was given up: {}", server.log());
         for i in held..held + 1_000 {
-            let verdict = connection.bid(bid_body("supply1", &address(i))).verdict();
+            let verdict = connection.bid(bid_body("supply1", &address(i % 60_000))).verdict();
             assert!(["200", "400 no_bids"].contains(&&*verdict), "{verdict}");
+            // The stream looks at what waits once a second, and a disk may stand still.
+            thread::sleep(Duration::from_micros(200));
         }
         held += 1_000;
     }

@@ -156,11 +156,11 @@ impl Tls {
         openssl(
             "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem",
         );
-        let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
         let mut python = Command::new(program("python"));
-        python.args(["-c", TERMINATOR, &broker.port().to_string(), &address.port().to_string()]);
-        let process = python.current_dir(&dir).stdin(Stdio::null()).spawn().expect("python");
-        eventually("TLS is spoken", || TcpStream::connect(address).is_ok());
+        python.args(["-c", TERMINATOR, &broker.port().to_string()]).current_dir(&dir);
+        let mut process = python.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("python");
+        let port = crate::server::lines_of(process.stdout.take().unwrap()).recv().expect("a port");
+        let address = ([127, 0, 0, 1], port.parse().expect("a port")).into();
         Self { address, process, dir }
     }
 
@@ -195,7 +195,8 @@ async def serve():
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile='ca.pem')
     context.load_cert_chain('cert.pem', 'key.pem')
     context.verify_mode = ssl.CERT_REQUIRED
-    server = await asyncio.start_server(carry, '127.0.0.1', int(sys.argv[2]), ssl=context)
+    server = await asyncio.start_server(carry, '127.0.0.1', 0, ssl=context)
+    print(server.sockets[0].getsockname()[1], flush=True)
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     await server.serve_forever()
 asyncio.run(serve())

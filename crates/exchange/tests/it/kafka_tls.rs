@@ -30,17 +30,18 @@ fn who_is_not_let_in_is_told_why() {
     let login = |home: Home| home.set("BOURSE_KAFKA_USERNAME", "bob").set("BOURSE_KAFKA_PASSWORD", PASSWORD);
     let scram = home(strict.address).set("BOURSE_KAFKA_SECURITY", "sasl_plaintext");
     for (home, why) in [
-        (home(broker.address).set("BOURSE_KAFKA_SECURITY", "ssl"), "certificate verify failed"),
-        (trusting(home(broker.address), &tls), "SSL connection closed by peer"),
-        (login(scram.set("BOURSE_KAFKA_SASL", "SCRAM-SHA-512")), "unknown-user"),
+        (home(broker.address).set("BOURSE_KAFKA_SECURITY", "ssl"), &["certificate verify failed"][..]),
+        // Whichever comes first of what a client without a certificate gets.
+        (trusting(home(broker.address), &tls), &["closed by peer", "reset by peer", "certificate required"]),
+        (login(scram.set("BOURSE_KAFKA_SASL", "SCRAM-SHA-512")), &["unknown-user"]),
     ] {
         let server = home.serve();
         bids(&server, 0, 3);
-        eventually(why, || server.log().contains(why));
+        eventually(why[0], || why.iter().any(|why| server.log().contains(why)));
         let failures = || server.metric("bourse_stream_failures_total{stream=\"kafka\"}");
-        eventually("it is tried again and again", || failures() > 20);
+        eventually("it is tried again and again", || failures() > 8);
         let lines = server.log().matches("a stream waits").count();
-        assert!(lines <= 5, "said only when it is news: {}", server.log());
+        assert!(lines <= 4, "each reason is said once: {}", server.log());
         assert_eq!(server.metric("bourse_stream_delivered_auctions_total{stream=\"kafka\"}"), 0);
         assert!(!server.log().contains(PASSWORD), "{}", server.log());
         assert_eq!(server.get("/health/ready").status, 200, "auctions go on");

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
+/// How long a broken connection is the reason for silence: librdkafka repeats itself after half of that.
+const BROKEN_MAX: Duration = Duration::from_secs(60);
+
 /// Which message of which round, as librdkafka carries it.
 pub(super) fn opaque(round: u32, index: u32) -> usize {
     (round as usize) << 32 | index as usize
@@ -37,8 +40,22 @@ struct State {
     quiet_since: Option<Instant>,
     /// Why the attempt is over.
     complaint: Option<String>,
-    /// What a broker's connection last died of.
-    broken: Option<String>,
+    /// What a broker's connection last died of, and when.
+    broken: Option<(Instant, String)>,
+}
+
+impl State {
+    fn break_down(&mut self, reason: &str) {
+        self.broken = Some((Instant::now(), reason.to_owned()));
+    }
+
+    /// ": " and why nothing is heard, as far as it is known; nothing that is over, for whoever connects again says nothing.
+    fn why(&self) -> String {
+        match &self.broken {
+            Some((at, why)) if at.elapsed() < BROKEN_MAX => format!(": {why}"),
+            _ => String::new(),
+        }
+    }
 }
 
 impl Acks {
@@ -105,11 +122,9 @@ impl Acks {
         self.state().quiet_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Why nothing is heard, as far as it is known.
+    /// That nothing is heard, and why; the same each time, so that it is said once.
     pub(super) fn silence(&self) -> String {
-        let state = self.state();
-        let why = state.broken.as_ref().map_or(String::new(), |why| format!(": {why}"));
-        format!("no broker acknowledges {} messages{why}", state.waiting)
+        format!("no broker acknowledges anything{}", self.state().why())
     }
 
     /// Waits for news.
@@ -131,7 +146,7 @@ impl ClientContext for Context {
         // A broker that hangs up is no error to librdkafka, and all that is known of who is not let in by TLS 1.3.
         if facility == "FAIL" {
             let reason = message.split_once("]: ").map_or(message, |(_thread, reason)| reason);
-            self.0.state().broken = Some(timeless(reason).to_owned());
+            self.0.state().break_down(timeless(reason));
         }
         // What matters comes as an error, too, and is told with the stream.
         if (level as i32) <= RDKafkaLogLevel::Critical as i32 {
@@ -147,15 +162,15 @@ impl ClientContext for Context {
         match error.rdkafka_error_code() {
             // One of several, or all of them, which is told next.
             Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => {
-                state.broken = Some(reason.to_owned());
+                state.break_down(reason);
             }
             Some(RDKafkaErrorCode::AllBrokersDown) => {
-                let why = state.broken.as_ref().map_or(String::new(), |why| format!(": {why}"));
-                state.complaint = Some(format!("no broker can be reached{why}"));
+                state.complaint = Some(format!("no broker can be reached{}", state.why()));
             }
             _ => {
                 let text = format!("{reason}{}", hint(&error));
-                (state.broken, state.complaint) = (Some(text.clone()), Some(text));
+                state.break_down(&text);
+                state.complaint = Some(text);
             }
         }
         drop(state);
@@ -186,6 +201,26 @@ impl ProducerContext for Context {
         drop(state);
         if is_news {
             self.0.news.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::timeless;
+
+    #[test]
+    fn a_reason_is_the_same_when_it_comes_again() {
+        for (reason, what) in [
+            ("b:9: Disconnected (after 3ms in state UP)", "b:9: Disconnected"),
+            (
+                "b:9: Disconnected (after 0ms in state UP, 1 identical error(s) suppressed)",
+                "b:9: Disconnected",
+            ),
+            ("b:9: failed (why) (after 12ms in state CONNECT)", "b:9: failed (why)"),
+            ("no such topic", "no such topic"),
+        ] {
+            assert_eq!(timeless(reason), what);
         }
     }
 }
