@@ -103,7 +103,8 @@ fn an_idle_connection_may_still_bring_a_request_while_draining() {
 #[test]
 fn an_auction_that_could_not_end_in_time_is_refused_while_draining() {
     // The rest of the body must come within the drain's four seconds, however slow this machine is.
-    let mut server = real_home(5, 4).set("BOURSE_HTTP_DRAIN_IDLE_MS", &0).serve();
+    let home = real_home(5, 4).set("BOURSE_HTTP_DRAIN_IDLE_MS", &0);
+    let mut server = home.serve_with(&["--workers", "2"]);
     let (mut busy, rest) = half_sent(&server, &bid(5000));
     let mut idle = server.connect();
     assert_eq!(idle.bid(bid(100)).status, 200);
