@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`activity`] | what happened since the start, for those who watch |
 //! | [`auctions`] | reads auctions back from one core's journal |
+//! | [`leb128`] | numbers as bytes, the small ones short |
 //! | [`statistics`] | counts them while they are held |
 //! | [`redis`] | adds them up over all instances |
 //! | [`scrub`] | looks for damage before somebody needs what is lost |
@@ -13,6 +14,7 @@ pub mod activity;
 pub mod auctions;
 #[cfg(test)]
 mod held;
+pub mod leb128;
 pub mod redis;
 pub mod saved;
 pub mod scrub;

@@ -194,10 +194,12 @@ impl Saver {
     }
 
     fn replace(&mut self, statistics: &Statistics) -> Result<()> {
-        self.write(&Saved::of(self.instance, statistics))
+        let upto = file::upto(statistics);
+        self.write(upto, statistics)
     }
 
-    fn write(&mut self, saved: &Saved) -> Result<()> {
+    /// Writes what is counted now, complete up to these offsets.
+    fn write(&mut self, upto: Vec<u64>, statistics: &Statistics) -> Result<()> {
         let cursor = match &mut self.cursor {
             Some(cursor) => cursor,
             None => self.cursor.insert(cursor(&self.journal)?),
@@ -212,13 +214,13 @@ impl Saver {
                 _ => self.is_whole = false,
             }
         }
-        journal::replace(&self.path, &saved.encode()).with_context(failed)?;
+        journal::replace(&self.path, &file::encode(self.instance, &upto, statistics)).with_context(failed)?;
         self.is_whole = true;
         // What the file before this one needs is kept.
         for (core, upto) in (0..).zip(&self.upto) {
             cursor.set(core, Offset::new(*upto));
         }
-        self.upto = saved.upto();
+        self.upto = upto;
         cursor.save()
     }
 }

@@ -130,9 +130,21 @@ impl BidderCounts {
 const PAGE: usize = 32;
 const PAGES: usize = Country::COUNT.div_ceil(PAGE);
 
+/// The numbers of a block at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// Every auction of the supply below this offset of the core's journal is in.
+    pub(crate) upto: u64,
+    pub(crate) total_reqs: u64,
+    /// In order, without zeros.
+    pub(crate) countries: Vec<(Country, u64)>,
+    /// By slot.
+    bidders: Vec<BidderTotals>,
+}
+
 /// One core's counts of one supply, as its bidders were when the block was made.
 #[derive(Debug)]
-struct Block {
+pub(crate) struct Block {
     supply: Arc<Supply>,
     /// Odd while an auction is being counted.
     version: AtomicU64,
@@ -200,28 +212,47 @@ impl Block {
         self.version.store(version + 2, Ordering::Release);
     }
 
-    /// All of it at one moment, and the offset that belongs to it.
-    fn read(&self) -> (u64, SupplyTotals) {
+    /// Whose counts they are.
+    pub(crate) fn id(&self) -> &Id {
+        &self.supply.id
+    }
+
+    /// Reads all of it at one moment, as numbers: with names it would take longer than the next auction.
+    pub(crate) fn read(&self, to: &mut Reading) {
         loop {
             let version = self.version.load(Ordering::Acquire);
-            // Copied as numbers first: with names it would take longer than the next auction.
-            let counts: Vec<BidderTotals> = self.bidders.iter().map(BidderCounts::totals).collect();
-            let countries: Vec<(Country, u64)> = self.by_country().collect();
-            let (upto, total_reqs) = (self.upto.get(), self.total_reqs.get());
+            to.bidders.clear();
+            to.bidders.extend(self.bidders.iter().map(BidderCounts::totals));
+            to.countries.clear();
+            to.countries.extend(self.by_country());
+            (to.upto, to.total_reqs) = (self.upto.get(), self.total_reqs.get());
             fence(Ordering::Acquire);
             if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
-                let ids = self.supply.bidders().iter().map(|bidder| bidder.id.clone());
-                let mut bidders: BTreeMap<Id, BidderTotals> = BTreeMap::new();
-                for (id, counts) in ids.zip(counts).chain(self.gone.iter().cloned()) {
-                    bidders.entry(id).or_default().add(counts);
-                }
-                return (
-                    upto,
-                    SupplyTotals { total_reqs, reqs_per_country: countries.into_iter().collect(), bidders },
-                );
+                return;
             }
             std::hint::spin_loop();
         }
+    }
+
+    /// The same with names, and the offset that belongs to it.
+    fn totals(&self) -> (u64, SupplyTotals) {
+        let mut reading = Reading::default();
+        self.read(&mut reading);
+        let mut totals = SupplyTotals { total_reqs: reading.total_reqs, ..SupplyTotals::default() };
+        for (id, counts) in self.named(&reading) {
+            totals.bidders.entry(id.clone()).or_default().add(counts);
+        }
+        totals.reqs_per_country = reading.countries.into_iter().collect();
+        (reading.upto, totals)
+    }
+
+    /// Every bidder with its counts; one that moved may come twice.
+    pub(crate) fn named<'a>(
+        &'a self,
+        reading: &'a Reading,
+    ) -> impl Iterator<Item = (&'a Id, BidderTotals)> {
+        let listed = self.supply.bidders().iter().map(|bidder| &bidder.id);
+        listed.zip(reading.bidders.iter().copied()).chain(self.gone.iter().map(|(id, totals)| (id, *totals)))
     }
 
     fn by_country(&self) -> impl Iterator<Item = (Country, u64)> {
@@ -241,7 +272,33 @@ pub struct Statistics {
     cores: Box<[Arc<Shelf>]>,
 }
 
-type Blocks = HashMap<Id, Arc<Block>, foldhash::fast::RandomState>;
+/// The blocks of a core, one for each supply.
+#[derive(Debug, Default)]
+struct Blocks {
+    /// In the order in which the supplies were met.
+    all: Vec<Arc<Block>>,
+    by_id: HashMap<Id, usize, foldhash::fast::RandomState>,
+}
+
+impl Blocks {
+    fn get(&self, supply: &Id) -> Option<&Arc<Block>> {
+        self.by_id.get(supply).map(|place| &self.all[*place])
+    }
+
+    /// In place of the supply's block before, if there is one.
+    fn put(&mut self, block: Arc<Block>) {
+        match self.by_id.get(&block.supply.id) {
+            Some(place) => self.all[*place] = block,
+            None => {
+                self.by_id.insert(block.id().clone(), self.all.len());
+                self.all.push(block);
+            }
+        }
+    }
+}
+
+/// So many blocks are copied under one lock.
+const AT_ONCE: usize = 256;
 
 /// The blocks of one core, where readers find them.
 #[derive(Debug, Default)]
@@ -258,9 +315,12 @@ impl Shelf {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Copied, because an auction must not wait for a sum.
-    fn blocks(&self) -> Vec<Arc<Block>> {
-        self.lock().values().cloned().collect()
+    /// Every block there is when it comes to it. The lock is held for a few at a time: an auction of a new supply must
+    /// not wait for a sum.
+    fn blocks(&self) -> impl Iterator<Item = Arc<Block>> {
+        let some = |taken: usize| self.lock().all.iter().skip(taken).take(AT_ONCE).cloned().collect();
+        let parts = (0..).step_by(AT_ONCE).map(some).take_while(|part: &Vec<_>| !part.is_empty());
+        parts.flatten()
     }
 
     fn activity(&self) -> MutexGuard<'_, Arc<Activity>> {
@@ -347,11 +407,8 @@ impl Statistics {
 
     /// What a core has counted, supply by supply. Auctions from [`Statistics::upto`] on, asked for before, may be in or
     /// not: the supply's own offset says.
-    pub fn counted(&self, core: usize) -> impl Iterator<Item = Counted> {
-        self.cores[core].blocks().into_iter().map(|block| {
-            let (upto, totals) = block.read();
-            Counted { supply: block.supply.id.clone(), upto, totals }
-        })
+    pub(crate) fn blocks(&self, core: usize) -> impl Iterator<Item = Arc<Block>> {
+        self.cores[core].blocks()
     }
 
     /// For each supply a number that changes with every auction counted for it, and never goes back: the sum of its
@@ -359,7 +416,7 @@ impl Statistics {
     pub fn marks(&self) -> HashMap<Id, u64, foldhash::fast::RandomState> {
         let mut marks: HashMap<Id, u64, _> = HashMap::default();
         for block in self.cores.iter().flat_map(|shelf| shelf.blocks()) {
-            *marks.entry(block.supply.id.clone()).or_default() += block.upto.get();
+            *marks.entry(block.id().clone()).or_default() += block.upto.get();
         }
         marks
     }
@@ -368,7 +425,7 @@ impl Statistics {
     pub fn supply(&self, id: &Id) -> (u64, SupplyTotals) {
         let blocks: Vec<_> = self.cores.iter().filter_map(|shelf| shelf.lock().get(id).cloned()).collect();
         blocks.iter().fold((0, SupplyTotals::default()), |(mark, mut sum), block| {
-            let (upto, totals) = block.read();
+            let (upto, totals) = block.totals();
             sum.add(totals);
             (mark + upto, sum)
         })
@@ -378,7 +435,7 @@ impl Statistics {
     pub fn report(&self) -> BTreeMap<Id, SupplyTotals> {
         let mut report: BTreeMap<Id, SupplyTotals> = BTreeMap::new();
         for block in self.cores.iter().flat_map(|shelf| shelf.blocks()) {
-            report.entry(block.supply.id.clone()).or_default().add(block.read().1);
+            report.entry(block.id().clone()).or_default().add(block.totals().1);
         }
         report
     }
@@ -390,8 +447,8 @@ impl Tally {
         let Counted { supply, upto, totals } = counted;
         // Its bidders are those of the first auction to come; until then they are kept by name.
         let placeholder =
-            Supply::new(supply.clone(), auction::AuctionType::FirstPrice, Cpm::ZERO, Vec::new());
-        self.shelf.lock().insert(supply, Arc::new(Block::new(Arc::new(placeholder), upto, totals)));
+            Supply::new(supply, auction::AuctionType::FirstPrice, Cpm::ZERO, Vec::new());
+        self.shelf.lock().put(Arc::new(Block::new(Arc::new(placeholder), upto, totals)));
     }
 
     /// Up to which offset the auctions of this supply are counted.
@@ -429,12 +486,12 @@ impl Tally {
         let calls = self.activity.calls(supply);
         let mut shelf = self.shelf.lock();
         let before = shelf.get(&supply.id);
-        let (upto, totals) = before.map(|block| block.read()).unwrap_or_default();
+        let (upto, totals) = before.map(|block| block.totals()).unwrap_or_default();
         if let Some(before) = before {
             blocks.remove(&Arc::as_ptr(&before.supply));
         }
         let block = Arc::new(Block::new(Arc::clone(supply), upto, totals));
-        shelf.insert(supply.id.clone(), Arc::clone(&block));
+        shelf.put(Arc::clone(&block));
         Met { block, calls }
     }
 }

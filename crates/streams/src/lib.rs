@@ -19,7 +19,7 @@
 //! | [`sink`] | what a sink is: [`Sink`] |
 //! | [`stream`] | reads, batches, delivers, tries again, gives up |
 //! | [`meters`] | what is known of a stream from outside |
-//! | `text`, `leb128` | ids and addresses, and lengths, as several formats write them |
+//! | `text` | ids and addresses as several formats write them |
 //! | `lane`, `plan` | one core's next batch; its bounds on disk before it is delivered |
 
 #[cfg(feature = "clickhouse")]
@@ -36,8 +36,6 @@ pub mod kafka;
 #[cfg(feature = "lake")]
 pub mod lake;
 mod lane;
-#[cfg(any(feature = "clickhouse", feature = "lake"))]
-mod leb128;
 pub mod meters;
 #[cfg(feature = "lake")]
 pub mod parquet;

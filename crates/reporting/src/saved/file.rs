@@ -1,15 +1,21 @@
 //! The bytes of saved statistics.
 //!
-//! Little-endian: magic, version, instance, number of cores; for each core its number, the offset up to which every
-//! auction is counted, and its supplies, each with its own offset; CRC32C of all that.
+//! Magic, version, instance, number of cores; for each core its number, the offset up to which every auction is counted,
+//! and its supplies, each with its own offset; CRC32C of all that. The head is little-endian, every number after it
+//! LEB128. A bidder is a number, by the order in which they first come; one that comes for the first time is followed by
+//! its id. In version 1 every number had its whole length, and bidders came by id.
 
-use crate::statistics::Counted;
+use crate::leb128::{leb128, read_leb128};
+use crate::statistics::{Block, Counted, Reading};
 use crate::{BidderTotals, Statistics, SupplyTotals};
 use auction::{Country, Cpm, Id};
+use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
 const MAGIC: [u8; 8] = *b"bourse.t";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest that is still read.
+const VERSION_MIN: u32 = 1;
 
 /// What was counted, by core.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,73 +32,89 @@ pub(super) struct SavedCore {
     pub(super) counted: Vec<Counted>,
 }
 
-impl Saved {
-    /// What is counted now.
-    pub(super) fn of(instance: u64, statistics: &Statistics) -> Self {
-        let cores = (0..statistics.cores()).map(|core| {
-            // The offset first: what is counted meanwhile is in a supply whose own offset says so.
-            let upto = statistics.upto(core);
-            (core as u32, SavedCore { upto, counted: statistics.counted(core).collect() })
-        });
-        Self { instance, cores: cores.collect() }
-    }
+/// By core, up to which offset every auction is counted: to be asked before the counts are, for what is counted meanwhile
+/// is in a supply whose own offset says so.
+pub(super) fn upto(statistics: &Statistics) -> Vec<u64> {
+    (0..statistics.cores()).map(|core| statistics.upto(core)).collect()
+}
 
-    /// By core, the offset up to which every auction is in.
-    pub(super) fn upto(&self) -> Vec<u64> {
-        self.cores.values().map(|core| core.upto).collect()
-    }
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut to = Vec::new();
-        to.extend(MAGIC);
-        to.extend(VERSION.to_le_bytes());
-        to.extend(self.instance.to_le_bytes());
-        to.extend((self.cores.len() as u32).to_le_bytes());
-        for (number, core) in &self.cores {
-            to.extend(number.to_le_bytes());
-            to.extend(core.upto.to_le_bytes());
-            to.extend((core.counted.len() as u32).to_le_bytes());
-            core.counted.iter().for_each(|counted| encode_counted(counted, &mut to));
+/// What is counted now, complete up to these offsets.
+pub(super) fn encode(instance: u64, upto: &[u64], statistics: &Statistics) -> Vec<u8> {
+    let (mut bidders, mut reading) = (Numbers::default(), Reading::default());
+    let mut to = Vec::new();
+    to.extend(MAGIC);
+    to.extend(VERSION.to_le_bytes());
+    to.extend(instance.to_le_bytes());
+    leb128(upto.len() as u64, &mut to);
+    for (core, upto) in upto.iter().enumerate() {
+        leb128(core as u64, &mut to);
+        leb128(*upto, &mut to);
+        for block in statistics.blocks(core) {
+            to.push(ONE_MORE);
+            block.read(&mut reading);
+            encode_counted(&block, &reading, &mut bidders, &mut to);
         }
-        to.extend(crc32c::crc32c(&to).to_le_bytes());
-        to
+        to.push(NO_MORE);
     }
+    to.extend(crc32c::crc32c(&to).to_le_bytes());
+    to
+}
 
+impl Saved {
     /// None: not whole, or not of this version.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, crc) = bytes.split_last_chunk::<4>()?;
         if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
             return None;
         }
-        let mut from = From(body);
-        if from.array()? != MAGIC || from.u32()? != VERSION {
+        let mut from = From { rest: body, version: VERSION, bidders: Vec::new() };
+        if from.array()? != MAGIC {
             return None;
         }
-        let instance = from.u64()?;
-        let mut cores = BTreeMap::new();
-        for _ in 0..from.u32()? {
-            let (number, upto) = (from.u32()?, from.u64()?);
-            let counted = (0..from.u32()?).map(|_| from.counted()).collect::<Option<Vec<_>>>()?;
-            cores.insert(number, SavedCore { upto, counted });
+        from.version = u32::from_le_bytes(from.array()?);
+        if !(VERSION_MIN..=VERSION).contains(&from.version) {
+            return None;
         }
-        from.0.is_empty().then_some(Self { instance, cores })
+        let instance = u64::from_le_bytes(from.array()?);
+        let mut cores = BTreeMap::new();
+        for _ in 0..from.count()? {
+            let (number, upto) = (from.count()?, from.number()?);
+            cores.insert(number, SavedCore { upto, counted: from.all_counted()? });
+        }
+        from.rest.is_empty().then_some(Self { instance, cores })
     }
 }
 
-fn encode_counted(counted: &Counted, to: &mut Vec<u8>) {
-    let Counted { supply, upto, totals } = counted;
-    encode_id(supply, to);
-    to.extend(upto.to_le_bytes());
-    to.extend(totals.total_reqs.to_le_bytes());
-    to.extend((totals.reqs_per_country.len() as u32).to_le_bytes());
-    for (country, n) in &totals.reqs_per_country {
+/// The numbers of bidders.
+type Numbers = HashMap<Id, u64, foldhash::fast::RandomState>;
+
+/// Before each supply of a core, and after the last.
+const ONE_MORE: u8 = 1;
+const NO_MORE: u8 = 0;
+
+fn encode_counted(block: &Block, reading: &Reading, bidders: &mut Numbers, to: &mut Vec<u8>) {
+    encode_id(block.id(), to);
+    leb128(reading.upto, to);
+    leb128(reading.total_reqs, to);
+    leb128(reading.countries.len() as u64, to);
+    for (country, n) in &reading.countries {
         to.extend(country.alpha2().as_bytes());
-        to.extend(n.to_le_bytes());
+        leb128(*n, to);
     }
-    to.extend((totals.bidders.len() as u32).to_le_bytes());
-    for (id, BidderTotals { wins, revenue, no_bids, timeouts }) in &totals.bidders {
+    let counted = || block.named(reading).filter(|(_, totals)| *totals != BidderTotals::default());
+    leb128(counted().count() as u64, to);
+    for (id, BidderTotals { wins, revenue, no_bids, timeouts }) in counted() {
+        encode_bidder(id, bidders, to);
+        [wins, revenue.micros(), no_bids, timeouts].iter().for_each(|n| leb128(*n, to));
+    }
+}
+
+fn encode_bidder(id: &Id, bidders: &mut Numbers, to: &mut Vec<u8>) {
+    let next = bidders.len() as u64;
+    let number = *bidders.entry_ref(id).or_insert(next);
+    leb128(number, to);
+    if number == next {
         encode_id(id, to);
-        [*wins, revenue.micros(), *no_bids, *timeouts].iter().for_each(|n| to.extend(n.to_le_bytes()));
     }
 }
 
@@ -102,27 +124,33 @@ fn encode_id(id: &Id, to: &mut Vec<u8>) {
 }
 
 /// What is left to read.
-struct From<'a>(&'a [u8]);
+struct From<'a> {
+    rest: &'a [u8],
+    version: u32,
+    /// By number.
+    bidders: Vec<Id>,
+}
 
 impl<'a> From<'a> {
     fn bytes(&mut self, n: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(n)?;
-        self.0 = rest;
+        let (taken, rest) = self.rest.split_at_checked(n)?;
+        self.rest = rest;
         Some(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
+        let (taken, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
         Some(*taken)
     }
 
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
+    fn number(&mut self) -> Option<u64> {
+        if self.version == 1 { self.array().map(u64::from_le_bytes) } else { read_leb128(&mut self.rest) }
     }
 
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
+    /// A number that had half the length in version 1.
+    fn count(&mut self) -> Option<u32> {
+        if self.version == 1 { self.array().map(u32::from_le_bytes) } else { self.number()?.try_into().ok() }
     }
 
     fn id(&mut self) -> Option<Id> {
@@ -131,17 +159,41 @@ impl<'a> From<'a> {
         Id::new(text).ok()
     }
 
-    fn counted(&mut self) -> Option<Counted> {
-        let (supply, upto, total_reqs) = (self.id()?, self.u64()?, self.u64()?);
-        let mut totals = SupplyTotals { total_reqs, ..SupplyTotals::default() };
-        for _ in 0..self.u32()? {
-            let country = Country::from_code(std::str::from_utf8(self.bytes(2)?).ok()?)?;
-            totals.reqs_per_country.insert(country, self.u64()?);
+    fn bidder(&mut self) -> Option<Id> {
+        if self.version == 1 {
+            return self.id();
         }
-        for _ in 0..self.u32()? {
-            let (id, wins, revenue) = (self.id()?, self.u64()?, Cpm::from_micros(self.u64()?));
-            let (no_bids, timeouts) = (self.u64()?, self.u64()?);
-            totals.bidders.insert(id, BidderTotals { wins, revenue, no_bids, timeouts });
+        let number = self.number()? as usize;
+        if number == self.bidders.len() {
+            let id = self.id()?;
+            self.bidders.push(id);
+        }
+        self.bidders.get(number).cloned()
+    }
+
+    fn all_counted(&mut self) -> Option<Vec<Counted>> {
+        if self.version == 1 {
+            return (0..self.count()?).map(|_| self.counted()).collect();
+        }
+        let mut all = Vec::new();
+        while self.array()? == [ONE_MORE] {
+            all.push(self.counted()?);
+        }
+        Some(all)
+    }
+
+    fn counted(&mut self) -> Option<Counted> {
+        let (supply, upto, total_reqs) = (self.id()?, self.number()?, self.number()?);
+        let mut totals = SupplyTotals { total_reqs, ..SupplyTotals::default() };
+        for _ in 0..self.count()? {
+            let country = Country::from_code(std::str::from_utf8(self.bytes(2)?).ok()?)?;
+            totals.reqs_per_country.insert(country, self.number()?);
+        }
+        for _ in 0..self.count()? {
+            let id = self.bidder()?;
+            let (wins, revenue) = (self.number()?, Cpm::from_micros(self.number()?));
+            let (no_bids, timeouts) = (self.number()?, self.number()?);
+            totals.bidders.entry(id).or_default().add(BidderTotals { wins, revenue, no_bids, timeouts });
         }
         Some(Counted { supply, upto, totals })
     }

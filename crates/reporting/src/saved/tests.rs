@@ -1,7 +1,8 @@
 //! Statistics that come back: whatever was saved, damaged or lost, they are the plain sum of all auctions.
 
-use super::file::{Saved, SavedCore};
+use super::file::{self, Saved, SavedCore};
 use super::*;
+use crate::statistics::Counted;
 use crate::held::{self, Held, Process, counted, killed, quick_dir, settings, sum, supplies};
 use journal::Settings;
 use proptest::prelude::*;
@@ -80,6 +81,19 @@ fn apply(harm: Option<&Harm>, path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
+impl Saved {
+    /// As bytes: what is saved where this was counted.
+    fn encode(&self) -> Vec<u8> {
+        let statistics = Statistics::new(self.cores.len());
+        for (number, core) in &self.cores {
+            let tally = statistics.tally(*number as usize);
+            core.counted.iter().cloned().for_each(|counted| tally.start_from(counted));
+        }
+        let upto: Vec<u64> = self.cores.values().map(|core| core.upto).collect();
+        file::encode(self.instance, &upto, &statistics)
+    }
+}
+
 /// A journal that nothing is removed from.
 fn whole(dir: &Path, cores: u32) -> Settings {
     Settings { retain_hours: None, ..settings(dir, cores) }
@@ -100,15 +114,13 @@ fn check(steps: Vec<Step>, settings: impl Fn(&Path, u32) -> Settings) {
             }
             Step::Save => process.save(),
             Step::SaveLate(seeds) => {
-                let asked = Saved::of(process.journal.instance(), &process.statistics).upto();
+                let asked = file::upto(&process.statistics);
                 for seed in seeds {
                     let one = Held::any(&supplies, seed);
                     process.hold(0, &one);
                     held.push(one);
                 }
-                let mut late = Saved::of(process.journal.instance(), &process.statistics);
-                late.cores.values_mut().zip(asked).for_each(|(core, upto)| core.upto = upto);
-                process.saver.write(&late).unwrap();
+                process.saver.write(asked, &process.statistics).unwrap();
             }
             Step::Restart { cores, is_killed, newer, before } => {
                 if is_killed {
@@ -226,6 +238,50 @@ fn whatever_is_left_of_the_saved_files_the_sum_is_the_same() {
     }
 }
 
+/// As the release before the second version wrote it.
+fn version_1(saved: &Saved) -> Vec<u8> {
+    let mut to = b"bourse.t".to_vec();
+    let id = |id: &auction::Id, to: &mut Vec<u8>| {
+        to.extend((id.as_str().len() as u16).to_le_bytes());
+        to.extend(id.as_str().as_bytes());
+    };
+    to.extend(1u32.to_le_bytes());
+    to.extend(saved.instance.to_le_bytes());
+    to.extend((saved.cores.len() as u32).to_le_bytes());
+    for (number, core) in &saved.cores {
+        to.extend(number.to_le_bytes());
+        to.extend(core.upto.to_le_bytes());
+        to.extend((core.counted.len() as u32).to_le_bytes());
+        for Counted { supply, upto, totals } in &core.counted {
+            id(supply, &mut to);
+            to.extend([*upto, totals.total_reqs].map(u64::to_le_bytes).concat());
+            to.extend((totals.reqs_per_country.len() as u32).to_le_bytes());
+            for (country, n) in &totals.reqs_per_country {
+                to.extend(country.alpha2().as_bytes());
+                to.extend(n.to_le_bytes());
+            }
+            to.extend((totals.bidders.len() as u32).to_le_bytes());
+            for (bidder, counts) in &totals.bidders {
+                id(bidder, &mut to);
+                let numbers = [counts.wins, counts.revenue.micros(), counts.no_bids, counts.timeouts];
+                to.extend(numbers.map(u64::to_le_bytes).concat());
+            }
+        }
+    }
+    to.extend(crc32c::crc32c(&to).to_le_bytes());
+    to
+}
+
+#[test]
+fn a_file_of_the_version_before_is_read_as_this_one_is() {
+    let (dir, ..) = saved_twice();
+    let saved = Saved::decode(&fs::read(dir.path().join("statistics")).unwrap()).unwrap();
+    assert!(saved.cores.values().any(|core| core.counted.iter().any(|one| one.totals.bidders.len() > 1)));
+    let old = version_1(&saved);
+    assert_eq!(Saved::decode(&old).as_ref(), Some(&saved));
+    assert!(saved.encode().len() < old.len() / 2, "and it was longer");
+}
+
 #[test]
 fn a_damaged_file_never_takes_the_place_of_the_whole_one_before_it() {
     let (dir, instance, held) = saved_twice();
@@ -243,7 +299,8 @@ fn a_damaged_file_never_takes_the_place_of_the_whole_one_before_it() {
 fn the_journal_keeps_what_the_file_before_needs() {
     let (dir, instance, _) = saved_twice();
     let journal = dir.path().join("journal");
-    let needed = Saved::decode(&fs::read(dir.path().join("statistics")).unwrap()).unwrap().upto();
+    let needed = Saved::decode(&fs::read(dir.path().join("statistics")).unwrap()).unwrap();
+    let needed: Vec<u64> = needed.cores.values().map(|core| core.upto).collect();
     let restored = restore(dir.path(), &journal, instance, 2).unwrap();
     drop(restored);
     // What was newer before the start is the older one now.
@@ -263,7 +320,7 @@ fn a_disk_that_takes_no_file_keeps_nobody_from_starting() {
         for _ in 0..2 {
             let mut restored = restore(dir.path(), &journal, instance, 2).unwrap();
             assert_eq!(counted(&restored.statistics), sum(&held));
-            restored.saver.write(&Saved::of(instance, &restored.statistics)).unwrap_err();
+            restored.saver.replace(&restored.statistics).unwrap_err();
             assert!(kept.iter().all(|name| dir.path().join(name).is_file()), "what there is stays");
         }
         blocked.iter().for_each(|path| fs::remove_dir(path).unwrap());

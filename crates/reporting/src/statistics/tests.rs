@@ -129,11 +129,12 @@ fn a_reader_never_sees_half_an_auction() {
             scope.spawn(|| {
                 let (mut last, mut reads) = (0, 0);
                 while !ends.load(Ordering::Relaxed) {
-                    let Some(counted) = statistics.counted(0).next() else { continue };
-                    check(counted.totals.total_reqs, counted.upto, &counted.totals);
+                    let Some(block) = statistics.blocks(0).next() else { continue };
+                    let (upto, totals) = block.totals();
+                    check(totals.total_reqs, upto, &totals);
                     let (mark, totals) = statistics.supply(&id);
                     check(totals.total_reqs, mark, &totals);
-                    assert!(last <= counted.upto && counted.upto <= mark, "it never goes back");
+                    assert!(last <= upto && upto <= mark, "it never goes back");
                     (last, reads) = (mark, reads + 1);
                 }
                 assert!(reads > 0);

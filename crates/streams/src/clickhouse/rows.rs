@@ -6,7 +6,7 @@
 
 use super::schema::{SHARED, sent_fields};
 use crate::flat::{self, Cells, Flat};
-use crate::leb128::leb128;
+use reporting::leb128::leb128;
 use crate::{Event, EventId};
 
 /// Between the parts of the body. A batch that had it inside would end there, and be refused as cut off.

@@ -5,7 +5,7 @@
 //!   event cost ([ADR 23](../../../../docs/adr/0023-columns-of-words.md)). Headers and metadata are still the library's.
 //! * Source: Apache Parquet's format, Encodings.md (PLAIN, RLE_DICTIONARY) and README.md, "Data Pages".
 
-use crate::leb128::leb128;
+use reporting::leb128::leb128;
 use ::parquet::basic::{Compression, Encoding, EncodingMask, PageType, ZstdLevel};
 use ::parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
 use ::parquet::column::writer::ColumnCloseResult;
