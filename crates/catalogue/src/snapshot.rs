@@ -4,8 +4,9 @@
 //! ever changes under them.
 
 use arc_swap::ArcSwap;
-use auction::{Id, Supply};
-use hashbrown::HashMap;
+use auction::Supply;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -19,20 +20,33 @@ pub struct Snapshot {
     revision: u64,
     bidders: usize,
     supplies: Box<[Arc<Supply>]>,
-    by_id: HashMap<Id, u32, foldhash::fast::RandomState>,
+    /// Places in `supplies`, by id. Numbers only: four bytes a supply are in a cache where ids would not be.
+    by_id: HashTable<u32>,
+    hasher: foldhash::fast::RandomState,
 }
 
 impl Snapshot {
     /// A snapshot of `supplies` with distinct ids. `revision` identifies the content, `bidders` counts all bidders.
     pub fn new(revision: u64, bidders: usize, mut supplies: Vec<Arc<Supply>>) -> Self {
         supplies.sort_by(|a, b| a.id.cmp(&b.id));
-        let by_id = (0u32..).zip(&supplies).map(|(i, supply)| (supply.id.clone(), i)).collect();
-        Self { revision, bidders, supplies: supplies.into(), by_id }
+        let (mut by_id, hasher) =
+            (HashTable::with_capacity(supplies.len()), foldhash::fast::RandomState::default());
+        let hash = |place: &u32| hasher.hash_one(supplies[*place as usize].id.as_str());
+        for place in 0..supplies.len() as u32 {
+            by_id.insert_unique(hash(&place), place, hash);
+        }
+        Self { revision, bidders, supplies: supplies.into(), by_id, hasher }
     }
 
-    /// The supply with this id. The time does not depend on how many there are.
+    /// Where the supply with this id stands in [`Snapshot::supplies`]. The time does not depend on how many there are.
+    pub fn place(&self, id: &str) -> Option<usize> {
+        let is_it = |place: &u32| self.supplies[*place as usize].id.as_str() == id;
+        self.by_id.find(self.hasher.hash_one(id), is_it).map(|place| *place as usize)
+    }
+
+    /// The supply with this id.
     pub fn supply(&self, id: &str) -> Option<&Arc<Supply>> {
-        self.by_id.get(id).map(|&i| &self.supplies[i as usize])
+        self.place(id).map(|place| &self.supplies[place])
     }
 
     /// Every supply, in order of id.

@@ -15,7 +15,7 @@ use crossbeam_utils::CachePadded;
 use journal::{Journal, Offset, Synced, Unavailable};
 use reporting::redis::Others;
 use reporting::scrub::Damage;
-use reporting::{Statistics, SupplyTotals, Tally};
+use reporting::{Seat, Statistics, SupplyTotals, Tally};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -154,10 +154,29 @@ impl Caller {
     }
 }
 
-/// The snapshot in force, by a pointer that this core alone counts the holders of: with a shared count every core would
-/// write to the same line for every auction.
+/// The snapshot in force, as one core holds it.
 #[derive(Debug)]
-struct OwnPointer(Arc<Snapshot>);
+struct InForce {
+    /// By a pointer that this core alone counts the holders of: with a shared count every core would write to the same
+    /// line for every auction.
+    snapshot: Arc<Snapshot>,
+    /// Where each of its supplies is counted on this core, as far as it was asked for.
+    seats: RefCell<Vec<Option<Seat>>>,
+}
+
+impl InForce {
+    fn new(snapshot: Arc<Snapshot>) -> Rc<Self> {
+        let seats = RefCell::new(vec![None; snapshot.supplies().len()]);
+        Rc::new(Self { snapshot, seats })
+    }
+
+    fn find(&self, id: &str, tally: &Tally) -> Option<(Seat, &Arc<Supply>)> {
+        let place = self.snapshot.place(id)?;
+        let supply = &self.snapshot.supplies()[place];
+        let seat = *self.seats.borrow_mut()[place].get_or_insert_with(|| tally.seat(&supply.id));
+        Some((seat, supply))
+    }
+}
 
 /// One core's end of the exchange: what an auction needs and no other core touches.
 #[derive(Debug)]
@@ -170,7 +189,7 @@ pub struct Desk {
     asker: Option<Rc<Asker>>,
     tracer: Option<Tracer>,
     tally: Tally,
-    snapshot: RefCell<Rc<OwnPointer>>,
+    in_force: RefCell<Rc<InForce>>,
     /// Answers and clearings of past auctions, to be used again.
     papers: RefCell<Vec<(Answers, Clearing)>>,
 }
@@ -185,7 +204,7 @@ impl Desk {
             asker: exchange.shared_limit.as_ref().map(Asker::new),
             tracer: exchange.traces.as_ref().and_then(Traces::tracer),
             tally: exchange.statistics.tally(core),
-            snapshot: RefCell::new(Rc::new(OwnPointer(exchange.catalogue.snapshot()))),
+            in_force: RefCell::new(InForce::new(exchange.catalogue.snapshot())),
             papers: RefCell::default(),
         }
     }
@@ -229,12 +248,14 @@ impl Desk {
         answer: impl FnOnce(&Record<'_>) -> T,
     ) -> Result<T, Refused> {
         let exchange = &*self.exchange;
-        let snapshot = self.snapshot();
-        let snapshot = &snapshot.0;
-        let supply = snapshot.supply(opportunity.supply_id);
+        let in_force = self.in_force();
+        let found = in_force.find(opportunity.supply_id, &self.tally);
+        if let Some((seat, _)) = found {
+            self.tally.expect(seat);
+        }
         // First, so that a disk that is full costs nobody one of its requests.
         if let Some(recorder) = &self.recorder {
-            recorder.borrow_mut().check(supply).map_err(Refused::Unrecorded)?;
+            recorder.borrow_mut().check(found).map_err(Refused::Unrecorded)?;
         }
         let since_start_us = received_at.duration_since(exchange.started_at).as_micros() as u64;
         match (&exchange.limiter, caller.knock, &self.asker) {
@@ -248,7 +269,7 @@ impl Desk {
             _ => {}
         }
 
-        let supply = supply.ok_or(Refused::UnknownSupply)?;
+        let (seat, supply) = found.ok_or(Refused::UnknownSupply)?;
         let invitations = invite(opportunity, supply);
 
         let id = AuctionId { seed: exchange.seed, sequence: exchange.next.fetch_add(1, Ordering::Relaxed) };
@@ -265,14 +286,14 @@ impl Desk {
         let record = Record {
             id,
             received_at_us: exchange.started_at_us.load(Ordering::Relaxed) + since_start_us,
-            catalogue_revision: snapshot.revision(),
+            catalogue_revision: in_force.snapshot.revision(),
             opportunity,
             supply,
             invitations: &invitations,
             answers: &answers,
             clearing: &clearing,
         };
-        let offset = self.record(supply, &record)?;
+        let offset = self.record(seat, supply, &record)?;
         if let Some(synced) = &self.synced {
             Box::pin(synced.wait(offset)).await.map_err(Refused::Unrecorded)?;
         }
@@ -284,22 +305,24 @@ impl Desk {
         Ok(answer)
     }
 
-    fn snapshot(&self) -> Rc<OwnPointer> {
-        let in_force = self.exchange.catalogue.pointer().load();
-        let mut held = self.snapshot.borrow_mut();
-        if !Arc::ptr_eq(&in_force, &held.0) {
-            *held = Rc::new(OwnPointer(Arc::clone(&in_force)));
+    fn in_force(&self) -> Rc<InForce> {
+        let now = self.exchange.catalogue.pointer().load();
+        let mut held = self.in_force.borrow_mut();
+        if !Arc::ptr_eq(&now, &held.snapshot) {
+            *held = InForce::new(Arc::clone(&now));
         }
         Rc::clone(&held)
     }
 
     /// What is not in the journal is neither counted nor answered.
-    fn record(&self, supply: &Arc<Supply>, record: &Record<'_>) -> Result<Offset, Refused> {
+    fn record(&self, seat: Seat, supply: &Arc<Supply>, record: &Record<'_>) -> Result<Offset, Refused> {
         let stands = match &self.recorder {
-            Some(recorder) => recorder.borrow_mut().record(supply, record).map_err(Refused::Unrecorded)?,
+            Some(recorder) => {
+                recorder.borrow_mut().record(seat, supply, record).map_err(Refused::Unrecorded)?
+            }
             None => Offset::new(0)..Offset::new(0),
         };
-        self.tally.count(supply, record, stands.end.get());
+        self.tally.count(seat, supply, record, stands.end.get());
         let one_in = self.exchange.log_one_in.load(Ordering::Relaxed);
         if one_in > 0 && record.id.sequence.is_multiple_of(one_in.into()) {
             log::auction(record);

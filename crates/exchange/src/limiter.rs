@@ -9,9 +9,9 @@
 //! * Bound: `addresses_max`, kept per shard; what happens to a new address beyond it is [`WhenFull`].
 //! * Sharing: 1,024 shards, each behind a lock that is held for some tens of nanoseconds.
 
-mod prefetch;
 pub mod shared;
 
+use reporting::prefetch::prefetch;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -335,7 +335,7 @@ impl Table {
         let width = 1 + limit.requests as usize;
         let at = Self::home(hash, self.words.len() / width) * width;
         // A slot of the usual width lies in two lines at most.
-        self.words.get(at).into_iter().chain(self.words.get(at + width - 1)).for_each(prefetch::prefetch);
+        self.words.get(at).into_iter().chain(self.words.get(at + width - 1)).for_each(prefetch);
     }
 
     /// Where the address stands, or the empty slot where it would; none in a table without a slot.

@@ -6,8 +6,8 @@
 
 use auction::encoding::{auction_bytes, supply_bytes, write_auction, write_supply};
 use auction::{Record, Supply};
-use hashbrown::HashMap;
 use journal::{Offset, Room, Synced, Unavailable, Writer, record_bytes};
+use reporting::Seat;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,30 +20,34 @@ const BIDDER_BYTES: usize = 16;
 pub struct Recorder {
     writer: Writer,
     seed: u64,
-    /// Where the segment at hand begins.
-    segment: Offset,
-    /// The supplies in it, by their place in memory, which is kept from being used again.
-    written: HashMap<usize, (Arc<Supply>, Offset), foldhash::fast::RandomState>,
+    /// By seat, as what and where each supply was last written. What stands before the segment does not count.
+    written: Vec<Option<(Arc<Supply>, Offset)>>,
 }
 
 impl Recorder {
     /// Writes with this writer; `seed` is the process's.
     pub fn new(writer: Writer, seed: u64) -> Self {
-        Self { writer, seed, segment: Offset::new(0), written: HashMap::default() }
+        Self { writer, seed, written: Vec::new() }
     }
 
     /// Whether an auction of this supply can be expected to be recorded; None: of any.
-    pub fn check(&mut self, supply: Option<&Arc<Supply>>) -> Result<(), Unavailable> {
-        let bidders = supply.map_or(0, |supply| supply.bidders().len());
+    pub fn check(&mut self, supply: Option<(Seat, &Arc<Supply>)>) -> Result<(), Unavailable> {
+        let bidders = supply.map_or(0, |(_, supply)| supply.bidders().len());
         let bytes = USUAL_BYTES + BIDDER_BYTES * bidders;
         let segment = self.writer.room(bytes)?.segment();
         match supply {
-            Some(supply) if segment != self.segment || !self.written.contains_key(&place(supply)) => {
+            Some((seat, supply)) if self.written_in(segment, seat, supply).is_none() => {
                 let terms = record_bytes(supply_bytes(supply));
                 self.writer.room(2 * terms + bytes).map(drop)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Where the supply is written in this segment, if it is.
+    fn written_in(&self, segment: Offset, seat: Seat, supply: &Arc<Supply>) -> Option<Offset> {
+        let (written, at) = self.written.get(seat.index())?.as_ref()?;
+        (*at >= segment && Arc::ptr_eq(written, supply)).then_some(*at)
     }
 
     /// To be called once in a while, so that the journal of an idle core is rotated, too.
@@ -59,37 +63,36 @@ impl Recorder {
     /// Writes one auction of `supply` down. Returns where it stands: to where the next record will.
     pub fn record(
         &mut self,
+        seat: Seat,
         supply: &Arc<Supply>,
         record: &Record<'_>,
     ) -> Result<Range<Offset>, Unavailable> {
         let bytes = auction_bytes(record).ok_or(Unavailable::TooLong)?;
-        let mut room = self.writer.room(record_bytes(bytes))?;
-        if room.segment() == self.segment
-            && let Some((_, at)) = self.written.get(&place(supply))
-        {
-            return append(&mut room, record, bytes, *at);
+        let segment = self.writer.room(record_bytes(bytes))?.segment();
+        match self.written_in(segment, seat, supply) {
+            Some(at) => append(&mut self.writer.room(record_bytes(bytes))?, record, bytes, at),
+            None => self.record_first(seat, supply, record, bytes),
         }
-        self.record_first(supply, record, bytes)
     }
 
     /// The first auction of a supply in a segment.
     #[cold]
     fn record_first(
         &mut self,
+        seat: Seat,
         supply: &Arc<Supply>,
         record: &Record<'_>,
         bytes: usize,
     ) -> Result<Range<Offset>, Unavailable> {
         let mut room = self.writer.room(2 * record_bytes(supply_bytes(supply)) + record_bytes(bytes))?;
-        if room.segment() != self.segment {
-            self.segment = room.segment();
-            self.written.clear();
-        }
         let at = room.position();
         let terms = write_supply(self.seed, at.get(), supply);
         room.append(record.received_at_us, &terms)?;
         room.append(record.received_at_us, &terms)?;
-        self.written.insert(place(supply), (Arc::clone(supply), at));
+        if self.written.len() <= seat.index() {
+            self.written.resize(seat.index() + 1, None);
+        }
+        self.written[seat.index()] = Some((Arc::clone(supply), at));
         append(&mut room, record, bytes, at)
     }
 }
@@ -107,11 +110,6 @@ fn append(
     Ok(at..room.position())
 }
 
-/// Where it is in memory: what it is known by while it is held.
-fn place(supply: &Arc<Supply>) -> usize {
-    Arc::as_ptr(supply).addr()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,7 +118,7 @@ mod tests {
         Opportunity, Profile, Reply, clear, invite,
     };
     use journal::{Begin, Journal, Settings};
-    use reporting::{Auctions, Event};
+    use reporting::{Auctions, Event, Statistics};
     use std::net::Ipv4Addr;
 
     #[test]
@@ -157,10 +155,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (_journal, mut writers) = Journal::open(Settings::new(dir.path(), 1)).unwrap();
         let mut recorder = Recorder::new(writers.remove(0), 7);
+        let seat = Statistics::new(1).tally(0).seat(&supply.id);
         for _ in 0..3 {
             // Usually less is prepared; once it was asked for it is.
             let begun = std::time::Instant::now();
-            while let Err(refused) = recorder.record(&supply, &record) {
+            while let Err(refused) = recorder.record(seat, &supply, &record) {
                 assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{refused}");
                 std::thread::yield_now();
             }

@@ -258,7 +258,8 @@ impl Process {
     /// Records and counts an auction.
     pub(crate) fn hold(&mut self, core: usize, held: &Held) {
         let end = self.pens[core].write(held);
-        held.with(|record| self.tallies[core].count(&held.supply, record, end));
+        let tally = &self.tallies[core];
+        held.with(|record| tally.count(tally.seat(&held.supply.id), &held.supply, record, end));
     }
 
     pub(crate) fn save(&mut self) {

@@ -6,6 +6,7 @@
 //! | [`auctions`] | reads auctions back from one core's journal |
 //! | [`leb128`] | numbers as bytes, the small ones short |
 //! | [`statistics`] | counts them while they are held |
+//! | [`prefetch`](mod@prefetch) | memory asked for before it is read |
 //! | [`redis`] | adds them up over all instances |
 //! | [`scrub`] | looks for damage before somebody needs what is lost |
 //! | [`saved`] | keeps the counts over a restart: what was saved, and the journal's tail |
@@ -15,6 +16,7 @@ pub mod auctions;
 #[cfg(test)]
 mod held;
 pub mod leb128;
+pub mod prefetch;
 pub mod redis;
 pub mod saved;
 pub mod scrub;
@@ -22,4 +24,4 @@ pub mod statistics;
 
 pub use auctions::{Auctions, Event};
 pub use saved::{Found, Restored, Saver, restore};
-pub use statistics::{BidderTotals, Counter, Statistics, SupplyTotals, Tally};
+pub use statistics::{BidderTotals, Counter, Seat, Statistics, SupplyTotals, Tally};

@@ -154,7 +154,7 @@ fn count(tally: &Tally, newest: u64, event: &Event<'_>, found: &mut Found) {
     match *event {
         Event::Auction { offset, end, supply, record, .. } => {
             if offset.get() >= newest || offset.get() >= tally.upto(&supply.id) {
-                tally.count(supply, record, end.get());
+                tally.count(tally.seat(&supply.id), supply, record, end.get());
                 found.auctions += 1;
             }
         }

@@ -58,7 +58,7 @@ impl Count {
         };
         let time_us = record.received_at_us;
         if time_us >= from && to.is_none_or(|to| time_us < to) {
-            self.tally.count(supply, record, end.get());
+            self.tally.count(self.tally.seat(&supply.id), supply, record, end.get());
             self.remember(supply, record);
         }
         to.is_none_or(|to| time_us < to.saturating_add(TIME_SLACK_US))

@@ -2,8 +2,8 @@
 
 use super::file::{self, Saved, SavedCore};
 use super::*;
-use crate::statistics::Counted;
 use crate::held::{self, Held, Process, counted, killed, quick_dir, settings, sum, supplies};
+use crate::statistics::Counted;
 use journal::Settings;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -386,7 +386,7 @@ fn what_is_saved_while_auctions_are_held_is_exact() {
                 for seed in (core as u64..).step_by(2).take(EACH as usize) {
                     let one = Held::any(supplies, seed);
                     let end = pen.write(&one);
-                    one.with(|record| tally.count(&one.supply, record, end));
+                    one.with(|record| tally.count(tally.seat(&one.supply.id), &one.supply, record, end));
                 }
                 holding.fetch_sub(1, Ordering::Relaxed);
             });

@@ -2,8 +2,8 @@
 
 use super::*;
 use auction::{
-    Answers, AuctionId, AuctionType, Bid, Bidder, Chance, Clearing, Imp, Lot, Opportunity, Profile, Reply,
-    clear, invite,
+    Answer, Answers, AuctionId, AuctionType, Bid, Bidder, Chance, Clearing, Imp, Lot, Opportunity, Profile,
+    Record, Reply, Supply, clear, invite,
 };
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicBool;
@@ -45,7 +45,7 @@ fn count(tally: &Tally, supply: &Arc<Supply>, country: &str, winner: Option<(&st
         answers: &answers,
         clearing: &clearing,
     };
-    tally.count(supply, &record, tally.shelf.upto.get() + 8);
+    tally.count(tally.seat(&supply.id), supply, &record, tally.shelf.upto.get() + 8);
 }
 
 fn totals(wins: u64, micros: u64, no_bids: u64, timeouts: u64) -> BidderTotals {

@@ -6,8 +6,8 @@
 
 use super::schema::{SHARED, sent_fields};
 use crate::flat::{self, Cells, Flat};
-use reporting::leb128::leb128;
 use crate::{Event, EventId};
+use reporting::leb128::leb128;
 
 /// Between the parts of the body. A batch that had it inside would end there, and be refused as cut off.
 const BOUNDARY: &str = "bourse-4fe1c0a7d2b84c3e9a6b51f0c8e7d913";

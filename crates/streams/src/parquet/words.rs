@@ -5,7 +5,6 @@
 //!   event cost ([ADR 23](../../../../docs/adr/0023-columns-of-words.md)). Headers and metadata are still the library's.
 //! * Source: Apache Parquet's format, Encodings.md (PLAIN, RLE_DICTIONARY) and README.md, "Data Pages".
 
-use reporting::leb128::leb128;
 use ::parquet::basic::{Compression, Encoding, EncodingMask, PageType, ZstdLevel};
 use ::parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
 use ::parquet::column::writer::ColumnCloseResult;
@@ -17,6 +16,7 @@ use ::parquet::file::writer::{SerializedPageWriter, SerializedRowGroupWriter, Tr
 use ::parquet::schema::types::ColumnDescPtr;
 use bytes::Bytes;
 use hashbrown::HashTable;
+use reporting::leb128::leb128;
 use std::hash::BuildHasher;
 use std::io;
 

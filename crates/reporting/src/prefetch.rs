@@ -3,7 +3,7 @@
 
 /// Begins to fetch the line that `place` begins in; elsewhere than on x86-64 it does nothing.
 #[inline]
-pub(super) fn prefetch<T>(place: &T) {
+pub fn prefetch<T>(place: &T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint that changes no memory and never faults; the address is a reference's besides.
     unsafe {
