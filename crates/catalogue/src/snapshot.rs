@@ -20,7 +20,11 @@ pub struct Snapshot {
     revision: u64,
     bidders: usize,
     supplies: Box<[Arc<Supply>]>,
-    /// Places in `supplies`, by id. Numbers only: four bytes a supply are in a cache where ids would not be.
+    /// Their ids, one after the other, and where each ends. Apart from the supplies, so that looking for one of very many
+    /// reads little memory, most of which is in a cache.
+    ids: Box<str>,
+    id_ends: Box<[usize]>,
+    /// Places in `supplies`, by id.
     by_id: HashTable<u32>,
     hasher: foldhash::fast::RandomState,
 }
@@ -29,18 +33,28 @@ impl Snapshot {
     /// A snapshot of `supplies` with distinct ids. `revision` identifies the content, `bidders` counts all bidders.
     pub fn new(revision: u64, bidders: usize, mut supplies: Vec<Arc<Supply>>) -> Self {
         supplies.sort_by(|a, b| a.id.cmp(&b.id));
-        let (mut by_id, hasher) =
-            (HashTable::with_capacity(supplies.len()), foldhash::fast::RandomState::default());
+        let hasher = foldhash::fast::RandomState::default();
+        let mut by_id = HashTable::with_capacity(supplies.len());
         let hash = |place: &u32| hasher.hash_one(supplies[*place as usize].id.as_str());
         for place in 0..supplies.len() as u32 {
             by_id.insert_unique(hash(&place), place, hash);
         }
-        Self { revision, bidders, supplies: supplies.into(), by_id, hasher }
+        let ids: String = supplies.iter().map(|supply| supply.id.as_str()).collect();
+        let ends = supplies.iter().scan(0, |end, supply| {
+            *end += supply.id.as_str().len();
+            Some(*end)
+        });
+        let id_ends = ends.collect();
+        Self { revision, bidders, supplies: supplies.into(), ids: ids.into(), id_ends, by_id, hasher }
     }
 
     /// Where the supply with this id stands in [`Snapshot::supplies`]. The time does not depend on how many there are.
     pub fn place(&self, id: &str) -> Option<usize> {
-        let is_it = |place: &u32| self.supplies[*place as usize].id.as_str() == id;
+        let is_it = |place: &u32| {
+            let place = *place as usize;
+            let begin = place.checked_sub(1).map_or(0, |before| self.id_ends[before]);
+            self.ids.as_bytes()[begin..self.id_ends[place]] == *id.as_bytes()
+        };
         self.by_id.find(self.hasher.hash_one(id), is_it).map(|place| *place as usize)
     }
 
@@ -182,6 +196,24 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_supply_and_no_other_is_found_by_its_id() {
+        let ids = ["", "a", "ab", "abc", "b", "bc", "é", "c"];
+        let supply = |id: &&str| {
+            let id = auction::Id::new(id).unwrap();
+            Arc::new(Supply::new(id, auction::AuctionType::FirstPrice, auction::Cpm::ZERO, vec![]))
+        };
+        for some in (0..1u32 << (ids.len() - 1)).map(|chosen| chosen << 1) {
+            let listed = |place: usize| some >> place & 1 == 1;
+            let supplies = ids.iter().enumerate().filter(|(place, _)| listed(*place));
+            let snapshot = Snapshot::new(1, 0, supplies.map(|(_, id)| supply(id)).collect());
+            for (place, id) in ids.iter().enumerate() {
+                let found = snapshot.supply(id).map(|supply| supply.id.as_str());
+                assert_eq!(found, listed(place).then_some(*id), "{id:?} of {some:b}");
+            }
+        }
+    }
 
     #[test]
     fn a_retired_snapshot_is_freed_by_the_watcher_and_not_by_its_last_reader() {
