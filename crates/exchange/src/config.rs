@@ -277,6 +277,7 @@ fn journal(settings: &Settings, data_dir: &Path, workers: usize) -> Result<Optio
     let journal = journal::Settings {
         sync_ms: settings.number("journal.sync_ms")?,
         segment_bytes,
+        segment_bytes_max: settings.number::<u64>("journal.segment_max_mib")? << 20,
         segment_age_s: settings.number("journal.segment_age_s")?,
         ahead_bytes: defaults.ahead_bytes.min(segment_bytes),
         retain_bytes: Some(settings.number::<u64>("journal.retain_mib")? << 20),

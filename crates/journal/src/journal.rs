@@ -197,6 +197,7 @@ fn check(settings: &Settings) -> Result<()> {
         (64 << 10..=SPAN_MAX).contains(&segment) && segment.is_multiple_of(4096),
         "a segment has 64 KiB to 1 GiB, in whole pages of 4 KiB: {segment} has not"
     );
+    ensure!(settings.segment_bytes_max <= SPAN_MAX, "a segment has 1 GiB at most");
     ensure!(
         (16 << 10..=segment).contains(&ahead) && ahead.is_multiple_of(4096),
         "16 KiB to a segment are prepared ahead, in whole pages of 4 KiB: {ahead} is not"

@@ -4,7 +4,7 @@ use crate::disk::Disk;
 use crate::files::now_us;
 use crate::format::Header;
 use crate::map::Map;
-use crate::room::Pace;
+use crate::room::{self, Pace};
 use crate::segment::Segment;
 use crate::shared::{Bell, Shared};
 use crate::{Offset, locked};
@@ -106,6 +106,7 @@ impl Lane {
         if locked(&self.spare).is_some() {
             return Ok(false);
         }
+        let paced = locked(&self.pace).bytes_per_s(&self.segments());
         let base = {
             let live = locked(&self.live);
             live.segments.last().map_or(live.floor, |last| last.base + last.span)
@@ -113,7 +114,7 @@ impl Lane {
         let header = Header {
             core: self.core,
             base,
-            span: shared.settings.segment_bytes,
+            span: room::span(&shared.settings, paced),
             instance: shared.instance,
             created_at_us: now_us(),
         };

@@ -62,6 +62,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// How far times of one core may go back from record to record, in microseconds.
 pub const TIME_SLACK_US: u64 = 10_000_000;
 
+/// A segment lasts so many seconds, if it may get long enough for that.
+pub const SEGMENT_S: u64 = 15;
+
 /// A place in a core's stream of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(u64);
@@ -95,6 +98,9 @@ pub struct Settings {
     pub sync_ms: u64,
     /// How long a segment gets.
     pub segment_bytes: u64,
+    /// How long it gets at most where that would not last for [`SEGMENT_S`]: what stands in every segment is then
+    /// written less often.
+    pub segment_bytes_max: u64,
     /// How old a segment gets before a record begins the next.
     pub segment_age_s: u64,
     /// How much is written with zeros before the writer at most: what one burst may take.
@@ -106,13 +112,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Synced every 10 ms; segments of 64 MiB or an hour; 8 MiB ahead; kept for a week, or 16 GiB.
+    /// Synced every 10 ms; segments of 64 MiB or an hour, longer ones where much is written; 8 MiB ahead; kept for a week, or 16 GiB.
     pub fn new(dir: impl Into<PathBuf>, cores: u32) -> Self {
         Self {
             dir: dir.into(),
             cores,
             sync_ms: 10,
             segment_bytes: 64 << 20,
+            segment_bytes_max: 256 << 20,
             segment_age_s: 3600,
             ahead_bytes: 8 << 20,
             retain_bytes: Some(16 << 30),

@@ -9,8 +9,9 @@ use crate::format::END_BYTES;
 use crate::lane::{Lane, Trouble};
 use crate::locked;
 use crate::retain;
-use crate::segment::Segment;
+use crate::segment::{PAGE_BYTES, Segment};
 use crate::shared::Shared;
+use crate::{SEGMENT_S, Settings};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -118,6 +119,15 @@ fn ahead_bytes(shared: &Shared, lane: &Lane) -> u64 {
     bounded.max(lane.needed_bytes.load(Ordering::Relaxed) + END_BYTES as u64)
 }
 
+/// How long the next segment gets: as it is set, or more if that would be written in less than [`SEGMENT_S`], but never a
+/// large part of what may be kept, because whole segments are removed.
+pub(crate) fn span(settings: &Settings, bytes_per_s: u64) -> u64 {
+    let retained = settings.retain_bytes.map_or(u64::MAX, |bytes| bytes / (8 * u64::from(settings.cores)));
+    let most = settings.segment_bytes_max.min(retained).max(settings.segment_bytes);
+    let wanted = bytes_per_s.saturating_mul(SEGMENT_S).clamp(settings.segment_bytes, most);
+    wanted - (wanted - settings.segment_bytes) % PAGE_BYTES
+}
+
 /// How fast a writer has been.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
@@ -127,7 +137,7 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// How fast it is, or was a while ago: a pause does not make the next burst wait for room.
-    fn bytes_per_s(&mut self, segments: &[Arc<Segment>]) -> u64 {
+    pub(crate) fn bytes_per_s(&mut self, segments: &[Arc<Segment>]) -> u64 {
         let at_hand = segments.iter().rev().find(|segment| !segment.is_empty());
         let (now, base, written) = match at_hand {
             Some(segment) => (Instant::now(), segment.base, segment.written()),
@@ -155,5 +165,40 @@ fn age(shared: &Shared, lane: &Lane) {
         if !segment.is_empty() && segment.begun.get_or_init(Instant::now).elapsed() >= limit {
             segment.set_aged();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_as_long_as_it_is_set_or_lasts_some_seconds_and_stays_a_small_part_of_what_is_kept() {
+        const MIB: u64 = 1 << 20;
+        for (least, most, retain, cores, mib_per_s, expected) in [
+            (64, 256, None, 2, 0, 64),
+            (64, 256, None, 2, 4, 64),
+            (64, 256, None, 2, 8, 120),
+            (64, 256, None, 2, 17, 255),
+            (64, 256, None, 2, 1000, 256),
+            (64, 256, None, 2, u64::MAX / MIB, 256),
+            (64, 256, Some(16 << 10), 64, 1000, 64),
+            (64, 256, Some(16 << 10), 16, 1000, 128),
+            (64, 256, Some(1), 2, 1000, 64),
+            (64, 64, None, 2, 1000, 64),
+            (512, 256, None, 2, 1000, 512),
+        ] {
+            let settings = Settings {
+                segment_bytes: least * MIB,
+                segment_bytes_max: most * MIB,
+                retain_bytes: retain.map(|mib: u64| mib * MIB),
+                ..Settings::new("", cores)
+            };
+            let span = span(&settings, mib_per_s * MIB);
+            assert_eq!(span, expected * MIB, "{least} to {most} MiB, {mib_per_s} MiB/s, {retain:?}");
+        }
+        let settings = Settings::new("", 1);
+        let odd = [5_000_001, 9_999_999].map(|bytes_per_s| span(&settings, bytes_per_s));
+        assert!(odd.iter().all(|span| span.is_multiple_of(PAGE_BYTES)), "{odd:?}");
     }
 }

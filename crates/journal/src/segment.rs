@@ -30,7 +30,7 @@ const FAILED: u8 = 2;
 const FIRST_BYTES: u64 = 256 << 10;
 
 /// What a file system gives a file at least.
-const PAGE_BYTES: u64 = 4096;
+pub(crate) const PAGE_BYTES: u64 = 4096;
 
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn small(dir: &Path) -> Settings {
-    Settings { segment_bytes: 64 << 10, ahead_bytes: 16 << 10, ..Settings::new(dir, 1) }
+    Settings { segment_bytes: 64 << 10, segment_bytes_max: 0, ahead_bytes: 16 << 10, ..Settings::new(dir, 1) }
 }
 
 fn open(settings: Settings) -> (Journal, Writer) {

@@ -222,6 +222,7 @@ fn room(writer: &mut Writer, bytes: usize) -> Room<'_> {
 pub(crate) fn settings(dir: &Path, cores: u32) -> Settings {
     Settings {
         segment_bytes: 64 << 10,
+        segment_bytes_max: 64 << 10,
         ahead_bytes: 16 << 10,
         retain_bytes: None,
         retain_hours: Some(0),

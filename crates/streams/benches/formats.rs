@@ -71,7 +71,12 @@ fn hold(supply: &Supply, sequence: u64, use_it: impl FnOnce(&Record<'_>)) {
 
 /// A journal of these auctions, in one segment.
 fn record(dir: &Path) {
-    let settings = Settings { segment_bytes: 64 << 20, ahead_bytes: 32 << 20, ..Settings::new(dir, 1) };
+    let settings = Settings {
+        segment_bytes: 64 << 20,
+        segment_bytes_max: 0,
+        ahead_bytes: 32 << 20,
+        ..Settings::new(dir, 1)
+    };
     let (_journal, mut writers) = Journal::open(settings).expect("a journal");
     let supply = supply();
     let supply_record = record_bytes(supply_bytes(&supply));

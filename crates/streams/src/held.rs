@@ -86,6 +86,7 @@ impl Process {
         let dir = dir.join("journal");
         let settings = Settings {
             segment_bytes: 64 << 10,
+            segment_bytes_max: 64 << 10,
             ahead_bytes: 16 << 10,
             retain_bytes: None,
             retain_hours: None,

@@ -184,6 +184,13 @@ pub(super) const TABLE: &[Spec] = &[
         "what a power cut may lose; 0: nothing, an answer waits for the disk",
     ),
     Spec::new("journal.segment_mib", "64", "MiB", Number(1, 1024), "how long a file of the journal gets"),
+    Spec::new(
+        "journal.segment_max_mib",
+        "256",
+        "MiB",
+        Number(1, 1024),
+        "how long where that would be full within 15 s; no more than segment_mib: always that",
+    ),
     Spec::new("journal.segment_age_s", "3600", "s", Number(1, 604_800), "how old it gets"),
     Spec::new(
         "journal.retain_hours",

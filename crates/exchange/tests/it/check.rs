@@ -13,6 +13,7 @@ use std::time::SystemTime;
 fn sound(home: Home) -> Home {
     home.set("BOURSE_JOURNAL_RETAIN_MIB", &64)
         .set("BOURSE_JOURNAL_SEGMENT_MIB", &1)
+        .set("BOURSE_JOURNAL_SEGMENT_MAX_MIB", &1)
         .set("BOURSE_HTTP_CONNECTIONS_MAX", &100)
         .set("BOURSE_LISTEN", &format!("127.0.0.1:{}", free_port()))
 }

@@ -106,7 +106,10 @@ fn the_sums_are_what_stat_says_to_the_micro_also_when_they_are_merged() {
 fn beyond_the_bound_on_disk_the_oldest_auctions_are_given_up_counted_and_said() {
     const DROPPED: &str = "bourse_stream_dropped_auctions_total{stream=\"clickhouse\"}";
     let mut store = ClickHouse::with_tables();
-    let home = home(&store.url()).set("BOURSE_JOURNAL_SEGMENT_MIB", &1).set("BOURSE_STREAMS_RETAIN_MIB", &3);
+    let home = home(&store.url())
+        .set("BOURSE_JOURNAL_SEGMENT_MIB", &1)
+        .set("BOURSE_JOURNAL_SEGMENT_MAX_MIB", &1)
+        .set("BOURSE_STREAMS_RETAIN_MIB", &3);
     let server = home.set("BOURSE_CLICKHOUSE_BATCH_MIB", &1).serve_with(&["--workers", "1"]);
     store.kill();
     let (mut connection, mut held) = (server.connect(), 0);

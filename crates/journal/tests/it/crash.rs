@@ -24,7 +24,13 @@ fn child() {
 }
 
 fn settings(dir: &Path) -> Settings {
-    Settings { segment_bytes: 256 << 10, ahead_bytes: 128 << 10, sync_ms: 1, ..small(dir) }
+    Settings {
+        segment_bytes: 256 << 10,
+        segment_bytes_max: 0,
+        ahead_bytes: 128 << 10,
+        sync_ms: 1,
+        ..small(dir)
+    }
 }
 
 #[test]

@@ -135,7 +135,12 @@ fn a_reader_from_a_time_misses_none_and_reads_little_before() {
     const RECORDS: u64 = 20_000;
     const STEP_US: u64 = 100_000;
     let dir = quick_dir();
-    let settings = Settings { segment_bytes: 1 << 20, ahead_bytes: 512 << 10, ..small(dir.path()) };
+    let settings = Settings {
+        segment_bytes: 1 << 20,
+        segment_bytes_max: 0,
+        ahead_bytes: 512 << 10,
+        ..small(dir.path())
+    };
     let (_journal, mut writer) = open(settings);
     // Times go forward on the whole, and back by up to the slack.
     let time_us = |record: u64| TIME_SLACK_US + record * STEP_US - (record * 7919) % 100 * STEP_US;

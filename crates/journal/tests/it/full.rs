@@ -14,8 +14,13 @@ fn a_full_disk_refuses_records_until_there_is_space_and_loses_none() {
     let Some(disk) = Tiny::mount() else {
         return again_as_root("full::a_full_disk_refuses_records_until_there_is_space_and_loses_none");
     };
-    let settings =
-        Settings { segment_bytes: 1 << 20, ahead_bytes: 256 << 10, retain_bytes: None, ..small(disk.path()) };
+    let settings = Settings {
+        segment_bytes: 1 << 20,
+        segment_bytes_max: 0,
+        ahead_bytes: 256 << 10,
+        retain_bytes: None,
+        ..small(disk.path())
+    };
     let (journal, mut writer) = open(settings.clone());
     let filler = disk.path().join("filler");
     fs::write(&filler, vec![1; 3 * STEP_BYTES]).unwrap();
@@ -56,7 +61,13 @@ fn a_full_disk_is_full_of_records() {
     };
     for cores in [1, 2] {
         let dir = disk.path().join(cores.to_string());
-        let settings = Settings { segment_bytes: 1 << 20, ahead_bytes: 1 << 20, cores, ..small(&dir) };
+        let settings = Settings {
+            segment_bytes: 1 << 20,
+            segment_bytes_max: 0,
+            ahead_bytes: 1 << 20,
+            cores,
+            ..small(&dir)
+        };
         let (journal, mut writers) = Journal::open(Settings { retain_bytes: None, ..settings }).unwrap();
         let mut full_since = Instant::now();
         while full_since.elapsed() < Duration::from_millis(500) {
@@ -82,7 +93,8 @@ fn a_long_record_is_taken_as_long_as_there_is_space_for_it_and_none_is_wasted_on
             "full::a_long_record_is_taken_as_long_as_there_is_space_for_it_and_none_is_wasted_on_it_after",
         );
     };
-    let settings = Settings { segment_bytes: 1 << 20, ahead_bytes: 1 << 20, ..small(disk.path()) };
+    let settings =
+        Settings { segment_bytes: 1 << 20, segment_bytes_max: 0, ahead_bytes: 1 << 20, ..small(disk.path()) };
     let (journal, mut writer) = open(Settings { retain_bytes: None, ..settings });
     let long = payload(1, 300 << 10);
     let mut written = 0;

@@ -12,7 +12,7 @@ pub(crate) fn quick_dir() -> TempDir {
 
 /// The smallest segments there are.
 pub(crate) fn small(dir: &Path) -> Settings {
-    Settings { segment_bytes: 64 << 10, ahead_bytes: 16 << 10, ..Settings::new(dir, 1) }
+    Settings { segment_bytes: 64 << 10, segment_bytes_max: 0, ahead_bytes: 16 << 10, ..Settings::new(dir, 1) }
 }
 
 /// A journal with one core.

@@ -118,7 +118,8 @@ fn fewer_cores_than_before_are_recovered_and_read_all_the_same() {
 #[test]
 fn a_start_reads_only_the_segment_that_was_not_ended() {
     let dir = quick_dir();
-    let settings = Settings { segment_bytes: 16 << 20, ahead_bytes: 8 << 20, ..small(dir.path()) };
+    let settings =
+        Settings { segment_bytes: 16 << 20, segment_bytes_max: 0, ahead_bytes: 8 << 20, ..small(dir.path()) };
     let (journal, mut writer) = open(settings.clone());
     let record = payload(7, 100_000);
     for at in 0..2_000 {
@@ -142,8 +143,12 @@ fn a_record_is_as_long_as_what_is_prepared_ahead_or_four_mebibytes() {
         [(16 << 10, (16 << 10) - 64 - 16 - 16), (8 << 20, journal::PAYLOAD_BYTES_MAX)]
     {
         let dir = quick_dir();
-        let (_journal, mut writer) =
-            open(Settings { segment_bytes: 16 << 20, ahead_bytes, ..small(dir.path()) });
+        let (_journal, mut writer) = open(Settings {
+            segment_bytes: 16 << 20,
+            segment_bytes_max: 0,
+            ahead_bytes,
+            ..small(dir.path())
+        });
         append(&mut writer, 1, b"the segment is at hand");
         assert_eq!(writer.append(1, &vec![0; longest + 1]), Err(Unavailable::TooLong));
         append(&mut writer, 1, &payload(1, longest));

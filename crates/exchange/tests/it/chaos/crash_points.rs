@@ -111,7 +111,10 @@ impl Scene<'_> {
 #[test]
 fn a_kill_costs_nothing_however_little_the_journal_may_keep() {
     let ledger = Ledger::default();
-    let home = Home::empty().with(&catalogue()).set("BOURSE_JOURNAL_SEGMENT_MIB", &1);
+    let home = Home::empty()
+        .with(&catalogue())
+        .set("BOURSE_JOURNAL_SEGMENT_MIB", &1)
+        .set("BOURSE_JOURNAL_SEGMENT_MAX_MIB", &1);
     let server = home.set("BOURSE_JOURNAL_RETAIN_MIB", &1).serve_with(WORKERS);
     // Ten times what may be kept, in less time than passes between two saves.
     (0..4).for_each(|_| ledger.load(server.address, 4, 60, MIXED));
@@ -137,6 +140,7 @@ fn run(home: Home, row: &Row, n: usize, ledger: &Ledger) -> (bool, Home) {
     let home = home
         .set("BOURSE_DATA_DIR", data_dir.to_str().unwrap())
         .set("BOURSE_JOURNAL_SEGMENT_MIB", &1)
+        .set("BOURSE_JOURNAL_SEGMENT_MAX_MIB", &1)
         .set("BOURSE_JOURNAL_SEGMENT_AGE_S", &1)
         .set("BOURSE_JOURNAL_SYNC_MS", &row.sync_ms)
         .set("BOURSE_JOURNAL_RETAIN_MIB", &row.retain_mib);

@@ -96,7 +96,10 @@ fn a_full_disk_costs_no_answer_and_nobody_a_request() {
     };
     let ledger = Ledger::default();
     let home = Home::empty().set("BOURSE_DATA_DIR", disk.path().to_str().unwrap()).with(&catalogue());
-    let home = home.set("BOURSE_RATE_LIMIT_REQUESTS", &3).set("BOURSE_JOURNAL_SEGMENT_MIB", &1);
+    let home = home
+        .set("BOURSE_RATE_LIMIT_REQUESTS", &3)
+        .set("BOURSE_JOURNAL_SEGMENT_MIB", &1)
+        .set("BOURSE_JOURNAL_SEGMENT_MAX_MIB", &1);
     let server = home.serve_with(WORKERS);
     let books = |server: &Server| ledger.check(&[disk.path()], &server.get("/stat"));
     ledger.load(server.address, 4, 10, MIXED);
@@ -138,7 +141,10 @@ fn a_supply_that_no_room_is_left_for_costs_nobody_a_request_either() {
         return again_as_root("chaos::disk::a_supply_that_no_room_is_left_for_costs_nobody_a_request_either");
     };
     let home = Home::empty().set("BOURSE_DATA_DIR", disk.path().to_str().unwrap()).with(&catalogue());
-    let home = home.set("BOURSE_RATE_LIMIT_REQUESTS", &3).set("BOURSE_JOURNAL_SEGMENT_MIB", &1);
+    let home = home
+        .set("BOURSE_RATE_LIMIT_REQUESTS", &3)
+        .set("BOURSE_JOURNAL_SEGMENT_MIB", &1)
+        .set("BOURSE_JOURNAL_SEGMENT_MAX_MIB", &1);
     let server = home.serve_with(&["--workers", "1"]);
     let (mut connection, mut guests) = (server.connect(), 0);
     let mut ask = |supply: &str, ip: Option<&str>| {
@@ -242,7 +248,10 @@ fn limited(sync_ms: u32) -> Server {
     let data_dir = home.data_dir();
     // Absolute, as strace tells names.
     let home = home.set("BOURSE_DATA_DIR", data_dir.to_str().unwrap());
-    home.set("BOURSE_RATE_LIMIT_REQUESTS", &3).set("BOURSE_JOURNAL_SEGMENT_MIB", &1).serve_with(WORKERS)
+    home.set("BOURSE_RATE_LIMIT_REQUESTS", &3)
+        .set("BOURSE_JOURNAL_SEGMENT_MIB", &1)
+        .set("BOURSE_JOURNAL_SEGMENT_MAX_MIB", &1)
+        .serve_with(WORKERS)
 }
 
 /// After the fault: all is well without a restart, and exact after one.
@@ -316,7 +325,8 @@ fn syncs_that_fail_now_and_then_cost_no_answer_and_no_file_is_synced_again() {
         let home = home
             .set("BOURSE_DATA_DIR", data_dir.to_str().unwrap())
             .set("BOURSE_JOURNAL_SYNC_MS", &sync_ms)
-            .set("BOURSE_JOURNAL_SEGMENT_MIB", &1);
+            .set("BOURSE_JOURNAL_SEGMENT_MIB", &1)
+            .set("BOURSE_JOURNAL_SEGMENT_MAX_MIB", &1);
         let Ok(server) = home.serve_under(&tool, WORKERS) else { panic!("it does not start") };
         eventually("syncs have failed", || {
             ledger.load(server.address, 4, 20, MIXED);

@@ -80,8 +80,12 @@ fn any_flipped_byte_costs_at_most_its_auction_and_is_found() {
         fs::write(core.join(segment.file_name().unwrap()), flipped).unwrap();
         forget_what_was_saved(dir.path());
         // As a start does it: first whatever was not ended is, then all of it is read.
-        let settings =
-            Settings { segment_bytes: 64 << 10, ahead_bytes: 16 << 10, ..Settings::new(&journal, 1) };
+        let settings = Settings {
+            segment_bytes: 64 << 10,
+            segment_bytes_max: 0,
+            ahead_bytes: 16 << 10,
+            ..Settings::new(&journal, 1)
+        };
         let (open, writers) = Journal::open(settings).unwrap();
         let restored = restore(dir.path(), &journal, open.instance(), 1).unwrap();
         drop((writers, open));

@@ -24,6 +24,7 @@ fn home(s3: &Proxy) -> Home {
         .set("BOURSE_LAKE_BATCH_S", "1")
         .set("BOURSE_LAKE_BATCH_MIB", "1")
         .set("BOURSE_JOURNAL_SEGMENT_MIB", "1")
+        .set("BOURSE_JOURNAL_SEGMENT_MAX_MIB", "1")
         .set("BOURSE_STREAMS_TIMEOUT_MS", "1000")
         .set("BOURSE_STREAMS_RETRY_MAX_MS", "100")
 }
