@@ -165,7 +165,8 @@ struct InForce {
 }
 
 impl InForce {
-    fn new(snapshot: Arc<Snapshot>) -> Rc<Self> {
+    fn new(snapshot: Arc<Snapshot>, tally: &Tally) -> Rc<Self> {
+        tally.reserve(snapshot.supplies().len());
         let seats = RefCell::new(vec![None; snapshot.supplies().len()]);
         Rc::new(Self { snapshot, seats })
     }
@@ -197,14 +198,15 @@ pub struct Desk {
 impl Desk {
     /// The desk of this core; each core has one.
     pub fn new(exchange: &Arc<Exchange>, core: usize, recorder: Option<Recorder>, sync_first: bool) -> Self {
+        let tally = exchange.statistics.tally(core);
         Self {
             synced: recorder.as_ref().filter(|_| sync_first).map(Recorder::synced),
             recorder: recorder.map(RefCell::new),
             exchange: Arc::clone(exchange),
             asker: exchange.shared_limit.as_ref().map(Asker::new),
             tracer: exchange.traces.as_ref().and_then(Traces::tracer),
-            tally: exchange.statistics.tally(core),
-            in_force: RefCell::new(InForce::new(exchange.catalogue.snapshot())),
+            in_force: RefCell::new(InForce::new(exchange.catalogue.snapshot(), &tally)),
+            tally,
             papers: RefCell::default(),
         }
     }
@@ -309,7 +311,7 @@ impl Desk {
         let now = self.exchange.catalogue.pointer().load();
         let mut held = self.in_force.borrow_mut();
         if !Arc::ptr_eq(&now, &held.snapshot) {
-            *held = InForce::new(Arc::clone(&now));
+            *held = InForce::new(Arc::clone(&now), &self.tally);
         }
         Rc::clone(&held)
     }

@@ -123,6 +123,12 @@ impl Blocks {
         self.by_id.get(supply).map(|place| &self.all[*place])
     }
 
+    fn reserve(&mut self, supplies: usize) {
+        let more = supplies.saturating_sub(self.all.len());
+        self.all.reserve(more);
+        self.by_id.reserve(more);
+    }
+
     /// In place of the supply's block before, if there is one.
     fn put(&mut self, block: Arc<Block>) {
         match self.by_id.get(block.id()) {

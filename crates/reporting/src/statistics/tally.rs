@@ -53,6 +53,15 @@ impl Tally {
         Self { shelf, activity, seats: RefCell::default(), met: RefCell::default() }
     }
 
+    /// Makes room for so many supplies, so that no auction of a new one waits while a table of all others is moved.
+    pub fn reserve(&self, supplies: usize) {
+        let mut seats = self.seats.borrow_mut();
+        let more = supplies.saturating_sub(seats.len());
+        seats.reserve(more);
+        self.met.borrow_mut().reserve(more);
+        self.shelf.lock().reserve(supplies);
+    }
+
     /// Goes on from what was counted before.
     pub fn start_from(&self, counted: Counted) {
         let Counted { supply, upto, totals } = counted;
