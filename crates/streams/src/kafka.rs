@@ -16,7 +16,7 @@ mod tests;
 
 use crate::json::Json;
 use crate::protobuf::Protobuf;
-use crate::{Batch, Event, EventId, SCHEMA, Sink};
+use crate::{Batch, Event, EventId, SCHEMA, Sink, text};
 use acks::{Acks, Context, opaque};
 use anyhow::{Context as _, Result, anyhow, bail};
 use auction::Supply;
@@ -24,15 +24,16 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an attempt waits while nothing is acknowledged at all.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between looks at a queue that is full.
-const FULL_PAUSE: Duration = Duration::from_millis(10);
+/// Between looks at what librdkafka has to say and has left. No thread waits for it: the library's own never sleeps in
+/// the last millisecond of each tenth of a second.
+const LOOK_EVERY: Duration = Duration::from_millis(3);
 
 /// What a message takes in a request, at most, without its key and value.
 const MESSAGE_BYTES: usize = 200;
@@ -95,10 +96,13 @@ struct Message {
 pub struct Kafka {
     settings: Settings,
     /// None: it has failed for ever, or has messages of a batch that was given up.
-    producer: Option<ThreadedProducer<Context>>,
+    producer: Option<BaseProducer<Context>>,
     acks: Arc<Acks>,
     json: Json,
     protobuf: Protobuf,
+    headers: OwnedHeaders,
+    /// Of the event that is handed over.
+    id_text: Vec<u8>,
     messages: Vec<Message>,
     bytes: Vec<u8>,
     /// Which of them librdkafka does not have.
@@ -113,13 +117,15 @@ impl Kafka {
     pub fn open(settings: Settings) -> Result<Self> {
         let acks = Arc::new(Acks::default());
         let producer = Some(produce(&settings, &acks)?);
-        let part = part_bytes(&settings);
+        let (part, headers) = (part_bytes(&settings), headers(settings.format));
         Ok(Self {
             settings,
             producer,
             acks,
             json: Json::default(),
             protobuf: Protobuf::default(),
+            headers,
+            id_text: Vec::new(),
             messages: Vec::new(),
             bytes: Vec::new(),
             unsent: VecDeque::new(),
@@ -135,7 +141,7 @@ impl Kafka {
             None => produce(&self.settings, &self.acks)?,
         };
         let producer = self.producer.insert(producer);
-        if self.acks.is_done() {
+        if producer.in_flight_count() == 0 {
             self.handed = 0;
         }
         while let Some(index) = self.unsent.front().copied() {
@@ -147,19 +153,18 @@ impl Kafka {
             if self.handed > 0 && self.handed + bytes > self.part {
                 return Ok(());
             }
+            self.id_text.clear();
+            text::event_id(*id, &mut self.id_text);
             let record = BaseRecord::with_opaque_to(&self.settings.topic, opaque(self.acks.round(), index))
                 .key(supply.id.as_str())
                 .payload(&self.bytes[begin..*end])
-                .headers(headers(*id, self.settings.format));
-            // Before it is sent: an answer may be faster than we are.
-            self.acks.expect();
+                .headers(self.headers.clone().insert(Header { key: "event", value: Some(&self.id_text) }));
             match producer.send(record) {
                 Ok(()) => {
                     self.unsent.pop_front();
                     self.handed += bytes;
                 }
                 Err((error, _)) => {
-                    self.acks.expect_not();
                     if error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
                         return Ok(());
                     }
@@ -171,9 +176,25 @@ impl Kafka {
         Ok(())
     }
 
+    /// Hears what librdkafka has to say.
+    fn listen(&self) {
+        let Some(producer) = &self.producer else { return };
+        let mut heard = None;
+        // One thing at a time.
+        while heard != Some(self.acks.heard()) {
+            heard = Some(self.acks.heard());
+            producer.poll(Duration::ZERO);
+        }
+    }
+
+    /// How many messages librdkafka has.
+    fn waiting(&self) -> usize {
+        self.producer.as_ref().map_or(0, |producer| producer.in_flight_count().max(0) as usize)
+    }
+
     /// A producer that failed for ever gives back what it has, and is replaced with the next attempt.
     fn bury(&mut self) {
-        let is_dead = |producer: &ThreadedProducer<Context>| producer.client().fatal_error().is_some();
+        let is_dead = |producer: &BaseProducer<Context>| producer.client().fatal_error().is_some();
         if self.producer.as_ref().is_some_and(is_dead) {
             self.producer = None;
         }
@@ -196,10 +217,10 @@ impl Sink for Kafka {
     }
 
     async fn deliver(&mut self, _: &Batch) -> Result<()> {
+        self.listen();
         self.acks.attempt();
         self.bury();
         loop {
-            let heard = self.acks.heard();
             let failed = self.acks.take_failed();
             if !failed.is_empty() {
                 // Before what comes after them.
@@ -210,13 +231,16 @@ impl Sink for Kafka {
                 bail!("{complaint}");
             }
             self.send()?;
-            if self.unsent.is_empty() && self.acks.is_done() {
+            self.listen();
+            // Whatever is to be told of a message counts until it was.
+            let waiting = self.waiting();
+            self.acks.look(waiting);
+            if self.unsent.is_empty() && waiting == 0 && self.acks.is_clean() {
+                self.handed = 0;
                 return Ok(());
             }
-            let is_full = !self.unsent.is_empty() && self.handed == 0;
-            let pause = if is_full { FULL_PAUSE } else { PATIENCE };
-            let _ = tokio::time::timeout(pause, self.acks.wait()).await;
-            if self.acks.quiet_for() >= PATIENCE && self.acks.heard() == heard {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.acks.quiet_for() >= PATIENCE {
                 bail!("{}", self.acks.silence());
             }
         }
@@ -224,9 +248,10 @@ impl Sink for Kafka {
 
     fn clear(&mut self) {
         // What was given up must not be sent after all.
-        if self.acks.begin() {
+        if self.handed > 0 {
             self.producer = None;
         }
+        self.acks.begin();
         self.handed = 0;
         self.messages.clear();
         self.bytes.clear();
@@ -249,7 +274,7 @@ fn option<'a>(settings: &'a Settings, name: &str) -> &'a str {
     own.unwrap_or_else(|| DEFAULTS.iter().find(|(set, _)| *set == name).map_or("", |(_, value)| value))
 }
 
-fn produce(settings: &Settings, acks: &Arc<Acks>) -> Result<ThreadedProducer<Context>> {
+fn produce(settings: &Settings, acks: &Arc<Acks>) -> Result<BaseProducer<Context>> {
     let mut config = ClientConfig::new();
     for (name, value) in DEFAULTS {
         config.set(name, value);
@@ -258,6 +283,7 @@ fn produce(settings: &Settings, acks: &Arc<Acks>) -> Result<ThreadedProducer<Con
         config.set(name, value);
     }
     config.set("enable.idempotence", "true");
+    config.set("delivery.report.only.error", "true");
     // From here on it says what a connection died of.
     config.set_log_level(RDKafkaLogLevel::Info);
     let refused = |error: KafkaError| match error {
@@ -268,10 +294,10 @@ fn produce(settings: &Settings, acks: &Arc<Acks>) -> Result<ThreadedProducer<Con
     config.create_with_context(Context(Arc::clone(acks))).map_err(refused).context("kafka is not set right")
 }
 
-fn headers(id: EventId, format: Format) -> OwnedHeaders {
+/// What every message has; the event's id is added to a copy, which takes less than to make all of them.
+fn headers(format: Format) -> OwnedHeaders {
     OwnedHeaders::new_with_capacity(3)
         .insert(Header { key: "schema", value: Some(&SCHEMA.to_string()) })
-        .insert(Header { key: "event", value: Some(&id.to_string()) })
         .insert(Header { key: "content-type", value: Some(format.content_type()) })
 }
 

@@ -1,6 +1,7 @@
-//! What the brokers said of the batch at hand, as librdkafka's threads tell it.
+//! What the brokers said of the batch at hand, as librdkafka tells it to who listens.
 //!
-//! A batch is a round: what is said of an earlier one counts for nothing.
+//! * Only failures are told message by message; that all others were acknowledged is seen by how many librdkafka has left.
+//! * A batch is a round: what is said of an earlier one counts for nothing.
 
 use super::hint;
 use rdkafka::client::ClientContext;
@@ -9,7 +10,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 /// How long a broken connection is the reason for silence: librdkafka repeats itself after half of that.
@@ -24,19 +24,18 @@ pub(super) fn opaque(round: u32, index: u32) -> usize {
 #[derive(Debug, Default)]
 pub(super) struct Acks {
     state: Mutex<State>,
-    news: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     round: u32,
-    /// How many are with librdkafka.
+    /// How many things were told.
+    heard: u64,
+    /// How many librdkafka had left at the last look.
     waiting: usize,
     /// Which came back.
     failed: Vec<u32>,
-    /// How many were acknowledged.
-    acknowledged: u64,
-    /// Since when none was.
+    /// Since when nobody has heard of any.
     quiet_since: Option<Instant>,
     /// Why the attempt is over.
     complaint: Option<String>,
@@ -63,13 +62,11 @@ impl Acks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins with another batch; whether some of the last one are still with librdkafka.
-    pub(super) fn begin(&self) -> bool {
+    /// Begins with another batch.
+    pub(super) fn begin(&self) {
         let mut state = self.state();
         let round = state.round.wrapping_add(1);
-        let is_left = state.waiting > 0;
-        *state = State { round, broken: state.broken.take(), ..State::default() };
-        is_left
+        *state = State { round, heard: state.heard, broken: state.broken.take(), ..State::default() };
     }
 
     /// Begins an attempt: what was said before it is no news.
@@ -82,14 +79,13 @@ impl Acks {
         self.state().round
     }
 
-    /// One more will be with librdkafka.
-    pub(super) fn expect(&self) {
-        self.state().waiting += 1;
-    }
-
-    /// It did not take it.
-    pub(super) fn expect_not(&self) {
-        self.state().waiting -= 1;
+    /// So many are with librdkafka. With fewer than at the last look, the brokers are there.
+    pub(super) fn look(&self, waiting: usize) {
+        let mut state = self.state();
+        if waiting < state.waiting && state.failed.is_empty() {
+            (state.quiet_since, state.broken) = (Some(Instant::now()), None);
+        }
+        state.waiting = waiting;
     }
 
     /// Which came back, once.
@@ -102,20 +98,15 @@ impl Acks {
         self.state().complaint.take()
     }
 
-    /// Whether nothing is with librdkafka, and nothing came back.
-    pub(super) fn is_done(&self) -> bool {
-        let state = self.state();
-        state.waiting == 0 && state.failed.is_empty()
+    /// Whether none came back.
+    pub(super) fn is_clean(&self) -> bool {
+        self.state().failed.is_empty()
     }
 
-    /// How many are with librdkafka.
+    /// How many were with librdkafka at the last look.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.state().waiting
-    }
-
-    pub(super) fn heard(&self) -> u64 {
-        self.state().acknowledged
     }
 
     pub(super) fn quiet_for(&self) -> Duration {
@@ -127,9 +118,9 @@ impl Acks {
         format!("no broker acknowledges anything{}", self.state().why())
     }
 
-    /// Waits for news.
-    pub(super) async fn wait(&self) {
-        self.news.notified().await;
+    /// How many things were told.
+    pub(super) fn heard(&self) -> u64 {
+        self.state().heard
     }
 }
 
@@ -138,11 +129,12 @@ fn timeless(reason: &str) -> &str {
     reason.rsplit_once(" (after ").map_or(reason, |(what, _)| what)
 }
 
-/// What librdkafka's threads call.
+/// What librdkafka is answered by.
 pub(super) struct Context(pub(super) Arc<Acks>);
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.state().heard += 1;
         // A broker that hangs up is no error to librdkafka, and all that is known of who is not let in by TLS 1.3.
         if facility == "FAIL" {
             let reason = message.split_once("]: ").map_or(message, |(_thread, reason)| reason);
@@ -159,6 +151,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         let reason = timeless(reason);
         let mut state = self.0.state();
+        state.heard += 1;
         match error.rdkafka_error_code() {
             // One of several, or all of them, which is told next.
             Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) => {
@@ -173,8 +166,6 @@ impl ClientContext for Context {
                 state.complaint = Some(text);
             }
         }
-        drop(state);
-        self.0.news.notify_one();
     }
 }
 
@@ -183,25 +174,13 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         let mut state = self.0.state();
+        state.heard += 1;
         if (opaque >> 32) as u32 != state.round {
             return;
         }
-        state.waiting -= 1;
-        match result {
-            Ok(_) => {
-                state.acknowledged += 1;
-                (state.quiet_since, state.broken) = (Some(Instant::now()), None);
-            }
-            Err((error, _)) => {
-                state.failed.push(opaque as u32);
-                state.complaint.get_or_insert_with(|| format!("not taken: {error}{}", hint(error)));
-            }
-        }
-        let is_news = state.waiting == 0 || result.is_err();
-        drop(state);
-        if is_news {
-            self.0.news.notify_one();
-        }
+        let Err((error, _)) = result else { return };
+        state.failed.push(opaque as u32);
+        state.complaint.get_or_insert_with(|| format!("not taken: {error}{}", hint(error)));
     }
 }
 
