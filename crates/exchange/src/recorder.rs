@@ -36,18 +36,12 @@ impl Recorder {
         let bytes = USUAL_BYTES + BIDDER_BYTES * bidders;
         let segment = self.writer.room(bytes)?.segment();
         match supply {
-            Some((seat, supply)) if self.written_in(segment, seat, supply).is_none() => {
+            Some((seat, supply)) if written_in(&self.written, segment, seat, supply).is_none() => {
                 let terms = record_bytes(supply_bytes(supply));
                 self.writer.room(2 * terms + bytes).map(drop)
             }
             _ => Ok(()),
         }
-    }
-
-    /// Where the supply is written in this segment, if it is.
-    fn written_in(&self, segment: Offset, seat: Seat, supply: &Arc<Supply>) -> Option<Offset> {
-        let (written, at) = self.written.get(seat.index())?.as_ref()?;
-        (*at >= segment && Arc::ptr_eq(written, supply)).then_some(*at)
     }
 
     /// To be called once in a while, so that the journal of an idle core is rotated, too.
@@ -68,9 +62,10 @@ impl Recorder {
         record: &Record<'_>,
     ) -> Result<Range<Offset>, Unavailable> {
         let bytes = auction_bytes(record).ok_or(Unavailable::TooLong)?;
-        let segment = self.writer.room(record_bytes(bytes))?.segment();
-        match self.written_in(segment, seat, supply) {
-            Some(at) => append(&mut self.writer.room(record_bytes(bytes))?, record, bytes, at),
+        // One room for the question and the answer: the next may be in another segment.
+        let mut room = self.writer.room(record_bytes(bytes))?;
+        match written_in(&self.written, room.segment(), seat, supply) {
+            Some(at) => append(&mut room, record, bytes, at),
             None => self.record_first(seat, supply, record, bytes),
         }
     }
@@ -95,6 +90,17 @@ impl Recorder {
         self.written[seat.index()] = Some((Arc::clone(supply), at));
         append(&mut room, record, bytes, at)
     }
+}
+
+/// Where the supply is written in this segment, if it is.
+fn written_in(
+    written: &[Option<(Arc<Supply>, Offset)>],
+    segment: Offset,
+    seat: Seat,
+    supply: &Arc<Supply>,
+) -> Option<Offset> {
+    let (as_was, at) = written.get(seat.index())?.as_ref()?;
+    (*at >= segment && Arc::ptr_eq(as_was, supply)).then_some(*at)
 }
 
 fn append(
@@ -175,5 +181,79 @@ mod tests {
         };
         while auctions.next(&mut check).unwrap().is_some() {}
         assert_eq!(read, 3);
+    }
+
+    /// Two catalogues by turns, over many segments: an auction says where its supply stands, as it was, in its own segment.
+    #[test]
+    fn an_auctions_supply_stands_in_its_segment_as_it_was() {
+        let us = Country::from_code("US").unwrap();
+        let id = |text: &str| Id::new(text).unwrap();
+        let supply = |bidder: &str| {
+            let bidders = vec![Arc::new(Bidder::new(id(bidder), us, Profile::DEFAULT))];
+            Arc::new(Supply::new(id("s"), AuctionType::FirstPrice, Cpm::ZERO, bidders))
+        };
+        let (supplies, imps) = ([supply("a"), supply("b")], [Imp::PLAIN]);
+        let opportunity = Opportunity {
+            supply_id: "s",
+            ip: Ipv4Addr::LOCALHOST.into(),
+            country: us,
+            tmax_ms: 200,
+            imps: &imps,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let small = Settings {
+            segment_bytes: 64 << 10,
+            segment_bytes_max: 128 << 10,
+            ahead_bytes: 32 << 10,
+            ..Settings::new(dir.path(), 1)
+        };
+        let (_journal, mut writers) = Journal::open(small).unwrap();
+        let mut recorder = Recorder::new(writers.remove(0), 7);
+        let seat = Statistics::new(1).tally(0).seat(&supplies[0].id);
+        // Each is in force for a while, and comes back within a segment.
+        let in_force = |sequence: u64| &supplies[(sequence / 20 % 2) as usize];
+        let begun = std::time::Instant::now();
+        for sequence in 0..5_000 {
+            let supply = in_force(sequence);
+            let (mut answers, mut clearing) = (Answers::default(), Clearing::default());
+            answers.replies.push(Reply { slot: 0, answer: Answer::Bid, latency_ns: 0 });
+            answers.bids.push(Bid { slot: 0, imp: 0, price: Cpm::CENT });
+            clearing.lots.push(supply.lot(&Imp::PLAIN));
+            clear(&mut clearing, &answers.bids, Chance::new(7, sequence));
+            let record = Record {
+                id: AuctionId { seed: 7, sequence },
+                received_at_us: 1,
+                catalogue_revision: 2,
+                opportunity: &opportunity,
+                supply,
+                invitations: &invite(&opportunity, supply),
+                answers: &answers,
+                clearing: &clearing,
+            };
+            while let Err(refused) = recorder.record(seat, supply, &record) {
+                assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{refused}");
+                std::thread::yield_now();
+            }
+        }
+        let mut reader = journal::Reader::open(dir.path(), 0, Begin::Oldest).unwrap();
+        let mut bases = std::collections::BTreeSet::new();
+        while let Some(item) = reader.next().unwrap() {
+            let journal::Item::Record { offset, segment, payload, .. } = item else { panic!("{item:?}") };
+            bases.insert(segment);
+            if auction::encoding::Kind::of(payload) == auction::encoding::Kind::Auction {
+                let at = auction::encoding::supply_at(offset.get(), payload).unwrap();
+                assert!(at >= segment.get(), "{at} is before {segment}");
+            }
+        }
+        assert!(bases.len() > 5, "{} segments", bases.len());
+        let mut auctions = Auctions::open(dir.path(), 0, Begin::Oldest).unwrap();
+        let mut read = 0;
+        let mut check = |event: Event<'_>| {
+            let Event::Auction { supply, record, .. } = event else { panic!("{event:?}") };
+            assert_eq!((record.id.sequence, &**supply), (read, &**in_force(read)));
+            read += 1;
+        };
+        while auctions.next(&mut check).unwrap().is_some() {}
+        assert_eq!(read, 5_000);
     }
 }

@@ -96,7 +96,7 @@ pub struct Settings {
     pub cores: u32,
     /// How often what was written is synced; 0: whenever an answer waits for it.
     pub sync_ms: u64,
-    /// How long a segment gets.
+    /// How long a segment gets at least.
     pub segment_bytes: u64,
     /// How long it gets at most where that would not last for [`SEGMENT_S`]: what stands in every segment is then
     /// written less often.
@@ -112,6 +112,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How long a segment gets at most: never a large part of what may be kept, because whole segments are removed.
+    pub fn segment_bytes_most(&self) -> u64 {
+        let retained = self.retain_bytes.map_or(u64::MAX, |bytes| bytes / (8 * u64::from(self.cores)));
+        self.segment_bytes_max.min(retained).max(self.segment_bytes)
+    }
+
     /// Synced every 10 ms; segments of 64 MiB or an hour, longer ones where much is written; 8 MiB ahead; kept for a week, or 16 GiB.
     pub fn new(dir: impl Into<PathBuf>, cores: u32) -> Self {
         Self {

@@ -119,12 +119,10 @@ fn ahead_bytes(shared: &Shared, lane: &Lane) -> u64 {
     bounded.max(lane.needed_bytes.load(Ordering::Relaxed) + END_BYTES as u64)
 }
 
-/// How long the next segment gets: as it is set, or more if that would be written in less than [`SEGMENT_S`], but never a
-/// large part of what may be kept, because whole segments are removed.
+/// How long the next segment gets: as it is set, or more if that would be written in less than [`SEGMENT_S`].
 pub(crate) fn span(settings: &Settings, bytes_per_s: u64) -> u64 {
-    let retained = settings.retain_bytes.map_or(u64::MAX, |bytes| bytes / (8 * u64::from(settings.cores)));
-    let most = settings.segment_bytes_max.min(retained).max(settings.segment_bytes);
-    let wanted = bytes_per_s.saturating_mul(SEGMENT_S).clamp(settings.segment_bytes, most);
+    let wanted = bytes_per_s.saturating_mul(SEGMENT_S);
+    let wanted = wanted.clamp(settings.segment_bytes, settings.segment_bytes_most());
     wanted - (wanted - settings.segment_bytes) % PAGE_BYTES
 }
 

@@ -11,7 +11,7 @@ mod file;
 mod tests;
 
 use crate::{Auctions, Event, Statistics, Tally};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use file::Saved;
 use journal::{Begin, Cursor, Offset};
 use std::fs;
@@ -66,7 +66,7 @@ pub fn restore(dir: &Path, journal: &Path, instance: u64, cores: usize) -> Resul
     let begun = Instant::now();
     let written = journal::cores(journal).with_context(|| format!("cannot list {}", journal.display()))?;
     let path = dir.join("statistics");
-    let (is_whole, saved) = newest(&path, instance);
+    let (is_whole, saved) = newest(&path, instance)?;
     let mut saved = saved.unwrap_or_default().cores;
     let last = written.last().max(saved.keys().last());
     let cores = last.map_or(0, |last| *last as usize + 1).max(cores);
@@ -96,23 +96,36 @@ pub fn restore(dir: &Path, journal: &Path, instance: u64, cores: usize) -> Resul
 }
 
 /// Of the two saved files the newer one that can be read and is this journal's, and whether it is the newer of both.
-fn newest(path: &Path, instance: u64) -> (bool, Option<Saved>) {
-    match read(path, instance) {
+fn newest(path: &Path, instance: u64) -> Result<(bool, Option<Saved>)> {
+    Ok(match read(path, instance)? {
         Some(saved) => (true, Some(saved)),
-        None => (false, read(&before(path), instance)),
-    }
+        None => (false, read(&before(path), instance)?),
+    })
 }
 
-fn read(path: &Path, instance: u64) -> Option<Saved> {
+fn read(path: &Path, instance: u64) -> Result<Option<Saved>> {
     let shown = path.display();
-    match fs::read(path).map(|bytes| Saved::decode(&bytes)) {
-        Ok(Some(saved)) if saved.instance == instance => return Some(saved),
-        Ok(Some(_)) => warn!(path = %shown, "statistics are another journal's, not used"),
-        Ok(None) => warn!(path = %shown, "statistics are damaged, the ones before or the journal serve"),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => warn!(path = %shown, %error, "statistics cannot be read"),
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                warn!(path = %shown, %error, "statistics cannot be read");
+            }
+            return Ok(None);
+        }
+    };
+    // Replaced by this one, what only they still know would be lost.
+    ensure!(
+        !file::is_newer(&bytes),
+        "{shown}: a later version of bourse has written these statistics; start that one, or move the file away: then only \
+         what the journal holds is counted"
+    );
+    match Saved::decode(&bytes) {
+        Some(saved) if saved.instance == instance => return Ok(Some(saved)),
+        Some(_) => warn!(path = %shown, "statistics are another journal's, not used"),
+        None => warn!(path = %shown, "statistics are damaged, the ones before or the journal serve"),
     }
-    None
+    Ok(None)
 }
 
 fn before(path: &Path) -> PathBuf {

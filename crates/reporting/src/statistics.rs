@@ -8,7 +8,7 @@
 //! * Growth: a core has a block for each supply it has held an auction for; an auction touches one block, whatever
 //!   the number of supplies. When a supply changes its bidders, its counts move to a new block.
 //! * Activity: beside all that, and outside it, what was done since the start is counted for those who watch.
-//! * Locks: a core takes its own lock when it meets a supply for the first time, and never again for that supply.
+//! * Locks: a core takes its own lock when it meets a supply for the first time, or changed, and with a new catalogue.
 
 mod block;
 mod tally;

@@ -192,11 +192,18 @@ impl Kafka {
         self.producer.as_ref().map_or(0, |producer| producer.in_flight_count().max(0) as usize)
     }
 
-    /// A producer that failed for ever gives back what it has, and is replaced with the next attempt.
+    /// A producer that failed for ever gives back what it has, and is replaced with the next attempt. It may take too long
+    /// to tell of each message: then all of the batch are sent again.
     fn bury(&mut self) {
         let is_dead = |producer: &BaseProducer<Context>| producer.client().fatal_error().is_some();
         if self.producer.as_ref().is_some_and(is_dead) {
+            let (had, failed) = (self.waiting(), self.acks.failed());
             self.producer = None;
+            self.handed = 0;
+            if self.acks.failed() - failed < had {
+                self.acks.begin();
+                self.unsent = (0..self.messages.len() as u32).collect();
+            }
         }
     }
 }
@@ -221,6 +228,9 @@ impl Sink for Kafka {
         self.acks.attempt();
         self.bury();
         loop {
+            self.listen();
+            // Before more is sent: what was acknowledged is seen by what is less.
+            self.acks.look(self.waiting());
             let failed = self.acks.take_failed();
             if !failed.is_empty() {
                 // Before what comes after them.
@@ -231,11 +241,10 @@ impl Sink for Kafka {
                 bail!("{complaint}");
             }
             self.send()?;
-            self.listen();
             // Whatever is to be told of a message counts until it was.
             let waiting = self.waiting();
-            self.acks.look(waiting);
-            if self.unsent.is_empty() && waiting == 0 && self.acks.is_clean() {
+            self.acks.expect(waiting);
+            if self.unsent.is_empty() && waiting == 0 && self.acks.failed() == 0 {
                 self.handed = 0;
                 return Ok(());
             }
@@ -284,6 +293,8 @@ fn produce(settings: &Settings, acks: &Arc<Acks>) -> Result<BaseProducer<Context
     }
     config.set("enable.idempotence", "true");
     config.set("delivery.report.only.error", "true");
+    // Nobody reads them.
+    config.set("statistics.interval.ms", "0");
     // From here on it says what a connection died of.
     config.set_log_level(RDKafkaLogLevel::Info);
     let refused = |error: KafkaError| match error {

@@ -40,9 +40,8 @@ pub(super) fn data(config: &Config) -> Result<String> {
     };
     let retain = journal.retain_bytes.unwrap_or(u64::MAX);
     // A segment of each core comes before retention can remove another.
-    let wanted = retain
-        .saturating_add(u64::from(journal.cores) * journal.segment_bytes_max.max(journal.segment_bytes))
-        .saturating_sub(kept);
+    let wanted =
+        retain.saturating_add(u64::from(journal.cores) * journal.segment_bytes_most()).saturating_sub(kept);
     ensure!(
         free >= wanted,
         "{shown} has {} MiB free, and the journal may still grow by {} MiB: free space, or lower journal.retain_mib",

@@ -183,7 +183,13 @@ pub(super) const TABLE: &[Spec] = &[
         Number(0, 60_000),
         "what a power cut may lose; 0: nothing, an answer waits for the disk",
     ),
-    Spec::new("journal.segment_mib", "64", "MiB", Number(1, 1024), "how long a file of the journal gets"),
+    Spec::new(
+        "journal.segment_mib",
+        "64",
+        "MiB",
+        Number(1, 1024),
+        "how long a file of the journal gets at least",
+    ),
     Spec::new(
         "journal.segment_max_mib",
         "256",

@@ -155,3 +155,30 @@ fn a_record_is_as_long_as_what_is_prepared_ahead_or_four_mebibytes() {
         assert_eq!(read(dir.path()).len(), 2);
     }
 }
+
+#[test]
+fn segments_that_were_full_at_once_are_followed_by_longer_ones_that_are_read_and_taken_up_as_any() {
+    let dir = quick_dir();
+    let settings = Settings { segment_bytes_max: 1 << 20, retain_bytes: None, ..small(dir.path()) };
+    let (journal, mut writer) = open(settings.clone());
+    let (record, begun) = (payload(7, 1_000), Instant::now());
+    let longest = || segments(dir.path()).iter().map(|path| fs::metadata(path).unwrap().len()).max().unwrap();
+    let mut written = 0;
+    while longest() < 256 << 10 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{} bytes", longest());
+        append(&mut writer, written, &record);
+        written += 1;
+    }
+    // As it is after a kill, with a segment at hand that is long.
+    let copy = killed(dir.path(), 1);
+    drop((writer, journal));
+    let (journal, mut writer) = open(Settings { dir: copy.path().to_owned(), ..settings });
+    append(&mut writer, written, &record);
+    drop((writer, journal));
+    let mut reader = Reader::open(copy.path(), 0, Begin::Oldest).unwrap();
+    let times = drain(&mut reader).into_iter().map(|item| match item {
+        Owned::Record(_, time_us, payload) if payload == record => time_us,
+        other => panic!("{other:?}"),
+    });
+    assert!(times.eq(0..=written));
+}

@@ -1,9 +1,10 @@
 //! The bytes of saved statistics.
 //!
-//! Magic, version, instance, number of cores; for each core its number, the offset up to which every auction is counted,
-//! and its supplies, each with its own offset; CRC32C of all that. The head is little-endian, every number after it
-//! LEB128. A bidder is a number, by the order in which they first come; one that comes for the first time is followed by
-//! its id. In version 1 every number had its whole length, and bidders came by id.
+//! Magic, version and instance, little-endian; the number of cores; for each core its number, the offset up to which every
+//! auction is counted, and its supplies, each with its own offset behind a byte of 1, and a byte of 0; CRC32C of all that.
+//! Numbers are LEB128, but for the length of an id: two bytes before it. A bidder is a number, by the order in which they
+//! first come; one that comes for the first time is followed by its id. In version 1 every number had its whole length,
+//! supplies were counted before the first, and bidders came by id.
 
 use crate::leb128::{leb128, read_leb128};
 use crate::statistics::{Block, Counted, Reading};
@@ -61,7 +62,7 @@ pub(super) fn encode(instance: u64, upto: &[u64], statistics: &Statistics) -> Ve
 }
 
 impl Saved {
-    /// None: not whole, or not of this version.
+    /// None: not whole, or not of a version that is read.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, crc) = bytes.split_last_chunk::<4>()?;
         if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
@@ -79,10 +80,23 @@ impl Saved {
         let mut cores = BTreeMap::new();
         for _ in 0..from.count()? {
             let (number, upto) = (from.count()?, from.number()?);
+            // There is a thread for each of them.
+            if number as usize != cores.len() {
+                return None;
+            }
             cores.insert(number, SavedCore { upto, counted: from.all_counted()? });
         }
         from.rest.is_empty().then_some(Self { instance, cores })
     }
+}
+
+/// Whether a later version of this program has written these bytes.
+pub(super) fn is_newer(bytes: &[u8]) -> bool {
+    let head = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.first_chunk::<4>());
+    let whole = bytes
+        .split_last_chunk::<4>()
+        .is_some_and(|(body, crc)| crc32c::crc32c(body) == u32::from_le_bytes(*crc));
+    whole && head.is_some_and(|version| u32::from_le_bytes(*version) > VERSION)
 }
 
 /// The numbers of bidders.
@@ -191,9 +205,11 @@ impl<'a> From<'a> {
         }
         for _ in 0..self.count()? {
             let id = self.bidder()?;
-            let (wins, revenue) = (self.number()?, Cpm::from_micros(self.number()?));
-            let (no_bids, timeouts) = (self.number()?, self.number()?);
-            totals.bidders.entry(id).or_default().add(BidderTotals { wins, revenue, no_bids, timeouts });
+            let sum = totals.bidders.entry(id).or_default();
+            sum.wins = sum.wins.checked_add(self.number()?)?;
+            sum.revenue = Cpm::from_micros(sum.revenue.micros().checked_add(self.number()?)?);
+            sum.no_bids = sum.no_bids.checked_add(self.number()?)?;
+            sum.timeouts = sum.timeouts.checked_add(self.number()?)?;
         }
         Some(Counted { supply, upto, totals })
     }

@@ -283,6 +283,21 @@ fn a_file_of_the_version_before_is_read_as_this_one_is() {
 }
 
 #[test]
+fn a_file_of_a_later_version_is_refused_and_stays() {
+    let (dir, instance, _) = saved_twice();
+    let path = dir.path().join("statistics");
+    let mut bytes = fs::read(&path).unwrap();
+    let body = bytes.len() - 4;
+    bytes[8..12].copy_from_slice(&3u32.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..body]);
+    bytes[body..].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let error = restore(dir.path(), &dir.path().join("journal"), instance, 2).unwrap_err().to_string();
+    assert!(error.contains("a later version"), "{error}");
+    assert!(fs::read(&path).unwrap() == bytes);
+}
+
+#[test]
 fn a_damaged_file_never_takes_the_place_of_the_whole_one_before_it() {
     let (dir, instance, held) = saved_twice();
     let path = dir.path().join("statistics");

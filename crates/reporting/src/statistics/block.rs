@@ -55,7 +55,7 @@ impl Counts {
         })
     }
 
-    /// One row of each of its cache lines.
+    /// A row of each of its cache lines, but for the end of the last.
     pub(super) fn lines(&self) -> impl Iterator<Item = &Row> {
         self.rows.iter().step_by(2)
     }

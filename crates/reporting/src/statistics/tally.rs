@@ -53,7 +53,7 @@ impl Tally {
         Self { shelf, activity, seats: RefCell::default(), met: RefCell::default() }
     }
 
-    /// Makes room for so many supplies, so that no auction of a new one waits while a table of all others is moved.
+    /// Makes room for so many supplies: while they are met, no auction waits for a table of all others to be moved.
     pub fn reserve(&self, supplies: usize) {
         let mut seats = self.seats.borrow_mut();
         let more = supplies.saturating_sub(seats.len());

@@ -88,6 +88,16 @@ impl Acks {
         state.waiting = waiting;
     }
 
+    /// So many are with librdkafka, now that more were sent.
+    pub(super) fn expect(&self, waiting: usize) {
+        self.state().waiting = waiting;
+    }
+
+    /// How many came back and were not taken yet.
+    pub(super) fn failed(&self) -> usize {
+        self.state().failed.len()
+    }
+
     /// Which came back, once.
     pub(super) fn take_failed(&self) -> Vec<u32> {
         std::mem::take(&mut self.state().failed)
@@ -96,11 +106,6 @@ impl Acks {
     /// Why the attempt is over, if it is.
     pub(super) fn complaint(&self) -> Option<String> {
         self.state().complaint.take()
-    }
-
-    /// Whether none came back.
-    pub(super) fn is_clean(&self) -> bool {
-        self.state().failed.is_empty()
     }
 
     /// How many were with librdkafka at the last look.
