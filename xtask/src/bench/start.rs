@@ -138,7 +138,7 @@ fn start(lab: &mut Lab, side: Side) -> Result<Duration> {
     }
     let port = free_port()?;
     let (path, log) = lab.log(&format!("start-{}", side.name()))?;
-    let program = lab.program(if side == Side::Floor { "floor" } else { "bourse" });
+    let program = if side == Side::Floor { lab.program("floor") } else { lab.bourse() };
     let mut command = lab.unpinned(program);
     if side != Side::Floor {
         command.arg("serve").arg("--data-dir").arg(&place).env("BOURSE_LOG_LEVEL", "warn");
