@@ -62,11 +62,12 @@ impl Acks {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins with another batch.
+    /// Begins with another batch, or with all of this one; an attempt that is under way goes on.
     pub(super) fn begin(&self) {
         let mut state = self.state();
-        let round = state.round.wrapping_add(1);
-        *state = State { round, heard: state.heard, broken: state.broken.take(), ..State::default() };
+        state.round = state.round.wrapping_add(1);
+        state.waiting = 0;
+        state.failed.clear();
     }
 
     /// Begins an attempt: what was said before it is no news.
