@@ -46,16 +46,26 @@ impl Cpm {
 /// An exact decimal in USD with at least two places and no needless zeros: `0.83`, `0.50`, `12.345678`.
 impl fmt::Display for Cpm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_decimal(&mut [0; Self::DECIMAL_BYTES]))
+        // Digits and a point.
+        f.write_str(std::str::from_utf8(self.to_decimal(&mut [0; Self::DECIMAL_BYTES])).unwrap_or_default())
     }
 }
 
 impl Cpm {
     /// The longest decimal: 14 digits, a point, six places.
-    pub const DECIMAL_BYTES: usize = 21;
+    const DECIMAL_BYTES: usize = 21;
 
-    /// What `Display` shows, without the detours of a formatter: every auction that sold writes one.
-    pub fn to_decimal(self, buffer: &mut [u8; Self::DECIMAL_BYTES]) -> &str {
+    /// Appends what `Display` shows, without the detours of a formatter: every auction that sold writes one.
+    pub fn write(self, to: &mut Vec<u8>) {
+        // Most are some cents.
+        if self.0 < 10_000_000 && self.0.is_multiple_of(10_000) {
+            let [a, b, c] = [1_000_000, 100_000, 10_000].map(|unit| b'0' + (self.0 / unit % 10) as u8);
+            return to.extend_from_slice(&[a, b'.', b, c]);
+        }
+        to.extend_from_slice(self.to_decimal(&mut [0; Self::DECIMAL_BYTES]));
+    }
+
+    fn to_decimal(self, buffer: &mut [u8; Self::DECIMAL_BYTES]) -> &[u8] {
         let (mut whole, mut fraction, mut places) = (self.0 / 1_000_000, self.0 % 1_000_000, 6);
         while places > 2 && fraction.is_multiple_of(10) {
             fraction /= 10;
@@ -78,8 +88,7 @@ impl Cpm {
             begin = digit(&mut whole);
         }
         buffer[point] = b'.';
-        // Digits and a point.
-        std::str::from_utf8(&buffer[begin..]).unwrap_or_default()
+        &buffer[begin..]
     }
 }
 

@@ -89,11 +89,9 @@ pub(crate) fn buyer<'a>(record: &Record<'a>, sale: Sale) -> &'a str {
 
 /// What one bidder did in an auction: a row for each of its bids, or one if it made none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BidRow<'a> {
+pub struct BidRow {
     /// Its place among the bidders of the supply.
     pub slot: u32,
-    /// Its id.
-    pub bidder: &'a str,
     /// What it said, and after how many microseconds; None: it was not asked.
     pub reply: Option<(Answer, u64)>,
     /// Why it was not asked.
@@ -102,7 +100,12 @@ pub struct BidRow<'a> {
     pub bid: Option<(Bid, Fate)>,
 }
 
-impl BidRow<'_> {
+impl BidRow {
+    /// The bidder's id.
+    pub fn bidder<'a>(&self, record: &Record<'a>) -> &'a str {
+        record.supply.bidders()[self.slot as usize].id.as_str()
+    }
+
     /// The price it pays, if it won.
     pub fn clearing_price(&self) -> Option<Cpm> {
         match self.bid {
@@ -128,39 +131,55 @@ impl BidRow<'_> {
 /// Lists the bidders of one auction after the other; kept between them, so that listing allocates nothing.
 #[derive(Debug, Default)]
 pub struct Rows {
-    replies: Vec<u64>,
-    bids: Vec<u64>,
+    rows: Vec<BidRow>,
+    /// For each slot its reply's place and its first bid's; for each bid the next one of its slot.
+    replies: Vec<u32>,
+    bids: Vec<u32>,
+    next: Vec<u32>,
 }
+
+/// In the place of a reply or a bid that is not there.
+const NONE: u32 = u32::MAX;
 
 impl Rows {
-    /// Hands every bidder of the supply to `use_it`, in order of slot, and a bidder's bids in their order.
-    pub fn each<'a>(&mut self, record: &Record<'a>, mut use_it: impl FnMut(&BidRow<'a>)) {
-        let (replies, bids) = (&record.answers.replies, &record.answers.bids);
-        in_order(&mut self.replies, replies, |reply| reply.slot);
-        in_order(&mut self.bids, bids, |bid| bid.slot);
-        let mut next_reply = self.replies.iter().map(|at| *at as u32 as usize).peekable();
-        let mut next_bid = self.bids.iter().map(|at| *at as u32 as usize).peekable();
-        for (slot, bidder) in (0..).zip(record.supply.bidders()) {
-            let reply = next_reply.next_if(|at| replies[*at].slot == slot);
-            let reply = reply.map(|at| (replies[at].answer, replies[at].latency_ns.div_ceil(1_000)));
+    /// Every bidder of the supply in order of slot, and a bidder's bids in their order.
+    pub fn of(&mut self, record: &Record<'_>) -> &[BidRow] {
+        self.place(record);
+        let Self { rows, replies, bids, next } = self;
+        let (answers, fates) = (record.answers, &record.clearing.fates);
+        rows.clear();
+        for ((slot, reply), first) in (0..).zip(replies).zip(bids) {
+            let reply = answers.replies.get(*reply as usize);
+            let reply = reply.map(|reply| (reply.answer, reply.latency_ns.div_ceil(1_000)));
             let not_invited = record.invitations.refusal(slot);
-            let mut row = BidRow { slot, bidder: bidder.id.as_str(), reply, not_invited, bid: None };
-            let mut has_bid = false;
-            while let Some(at) = next_bid.next_if(|at| bids[*at].slot == slot) {
-                row.bid = Some((bids[at], record.clearing.fates[at]));
-                use_it(&row);
-                has_bid = true;
+            let row = BidRow { slot, reply, not_invited, bid: None };
+            if *first == NONE {
+                rows.push(row);
             }
-            if !has_bid {
-                use_it(&row);
+            let mut at = *first as usize;
+            while let Some(bid) = answers.bids.get(at) {
+                rows.push(BidRow { bid: Some((*bid, fates[at])), ..row });
+                at = next[at] as usize;
             }
         }
+        rows
     }
-}
 
-/// The places of these in order of slot, each behind its slot: answers come in their own time.
-fn in_order<T>(order: &mut Vec<u64>, of: &[T], slot: impl Fn(&T) -> u32) {
-    order.clear();
-    order.extend((0..).zip(of).map(|(at, of): (u32, _)| u64::from(slot(of)) << 32 | u64::from(at)));
-    order.sort_unstable();
+    /// Answers come in their own time.
+    fn place(&mut self, record: &Record<'_>) {
+        let Self { replies, bids, next, .. } = self;
+        let (bidders, answers) = (record.supply.bidders().len(), record.answers);
+        for (places, count) in
+            [(&mut *replies, bidders), (&mut *bids, bidders), (&mut *next, answers.bids.len())]
+        {
+            places.clear();
+            places.resize(count, NONE);
+        }
+        for (at, reply) in (0..).zip(&answers.replies) {
+            replies[reply.slot as usize] = at;
+        }
+        for (at, bid) in answers.bids.iter().enumerate().rev() {
+            next[at] = std::mem::replace(&mut bids[bid.slot as usize], at as u32);
+        }
+    }
 }

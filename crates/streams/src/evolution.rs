@@ -133,29 +133,38 @@ mod parquet {
         }
     }
 
-    /// A table as plainly as it can be: each cell's text, NULL where there is none.
+    /// A table as plainly as it can be: each cell's text, NULL where there is none; and where rows begin.
     #[derive(Default)]
-    struct Plain(Vec<Vec<Option<String>>>, Vec<Option<String>>);
+    struct Plain(Vec<Vec<Option<String>>>, usize);
+
+    fn owned(text: &[u8]) -> String {
+        String::from_utf8(text.to_vec()).unwrap()
+    }
 
     impl Cells for Plain {
-        fn text(&mut self, text: &str) {
-            self.1.push(Some(text.to_owned()));
+        fn begin(&mut self, rows: usize) {
+            self.1 = self.0.len();
+            self.0.resize(self.1 + rows, Vec::new());
         }
-        fn number(&mut self, number: u64) {
-            self.1.push(Some(number.to_string()));
+        fn text(&mut self, text: Option<&[u8]>) {
+            self.0[self.1..].iter_mut().for_each(|row| row.push(text.map(owned)));
         }
-        fn time(&mut self, us: u64) {
-            self.1.push(Some(us.to_string()));
+        fn number(&mut self, number: Option<u64>) {
+            self.text(number.map(|number| number.to_string()).as_deref().map(str::as_bytes));
         }
-        fn decimal(&mut self, units: u64, _: u32) {
-            self.1.push(Some(units.to_string()));
+        fn texts<'a>(&mut self, texts: impl Iterator<Item = Option<&'a [u8]>>) {
+            let texts: Vec<_> = texts.map(|text| text.map(owned)).collect();
+            assert_eq!(texts.len(), self.0.len() - self.1);
+            self.0[self.1..].iter_mut().zip(texts).for_each(|(row, text)| row.push(text));
         }
-        fn none(&mut self) {
-            self.1.push(None);
+        fn listed(&mut self, list: &[&str], which: impl Iterator<Item = Option<u8>> + Clone) {
+            self.texts(which.map(|word| word.map(|word| list[usize::from(word)].as_bytes())));
         }
-        fn end(&mut self) {
-            self.0.push(std::mem::take(&mut self.1));
+        fn numbers(&mut self, numbers: impl Iterator<Item = Option<u64>> + Clone) {
+            let texts: Vec<_> = numbers.map(|number| number.map(|number| number.to_string())).collect();
+            self.texts(texts.iter().map(|text| text.as_deref().map(str::as_bytes)));
         }
+        fn end(&mut self) {}
     }
 
     impl Plain {

@@ -6,7 +6,7 @@
 //! * Within a version of the schema columns are only added, at the end, and can be none.
 
 use crate::{Event, Rows, text};
-use auction::Fate;
+use auction::{Answer, Cpm, Fate, NotInvited};
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ const fn optional(name: &'static str, kind: Kind) -> Column {
 }
 
 /// USD in whole micros.
-const PRICE: Kind = Kind::Decimal(6);
+pub(crate) const PRICE: Kind = Kind::Decimal(6);
 
 /// The columns of the table of auctions.
 pub const AUCTIONS: &[Column] = &[
@@ -80,21 +80,36 @@ pub const BIDS: &[Column] = &[
     optional("reason", Kind::Number),
 ];
 
-/// Takes a table's cells, row by row, each in the order of the columns.
+/// Takes a table's cells: all that one event has to say, a column after the other.
 pub trait Cells {
-    /// Of [`Kind::Key`] or [`Kind::Text`].
-    fn text(&mut self, text: &str);
-    /// Of [`Kind::Number`].
-    fn number(&mut self, number: u64);
-    /// Of [`Kind::Time`].
-    fn time(&mut self, us: u64);
-    /// Of [`Kind::Decimal`] with so many places, in its units.
-    fn decimal(&mut self, units: u64, places: u32);
-    /// Of any kind, if the column is optional.
-    fn none(&mut self);
-    /// The row is whole.
+    /// So many rows begin.
+    fn begin(&mut self, rows: usize);
+    /// The next column, of [`Kind::Key`] or [`Kind::Text`], has this in each of the rows, in UTF-8.
+    fn text(&mut self, text: Option<&[u8]>);
+    /// The next column, of another kind and in its units, has this in each of the rows.
+    fn number(&mut self, number: Option<u64>);
+    /// The next column has these texts, one for each row.
+    fn texts<'a>(&mut self, texts: impl Iterator<Item = Option<&'a [u8]>>);
+    /// The next column, which is optional, has one of few texts in each row, of [`LISTED_BYTES`] at most; what is said
+    /// is which of these.
+    fn listed(&mut self, list: &[&str], which: impl Iterator<Item = Option<u8>> + Clone);
+    /// The next column has these numbers, one for each row.
+    fn numbers(&mut self, numbers: impl Iterator<Item = Option<u64>> + Clone);
+    /// The rows are whole.
     fn end(&mut self);
 }
+
+/// The texts of `not_invited`, `answer` and `fate`, each in its enum's order.
+const REFUSALS: [&str; 1] = [NotInvited::OtherCountry.name()];
+const ANSWERS: [&str; 3] = [Answer::Bid.name(), Answer::NoBid.name(), Answer::Timeout.name()];
+const FATES: [&str; 2] = ["won", "lost"];
+
+/// How long a text is that comes from a list.
+pub const LISTED_BYTES: usize = 14;
+const _: () = {
+    let longest = REFUSALS[0].len();
+    assert!(longest <= LISTED_BYTES && ANSWERS[1].len() <= LISTED_BYTES && FATES[1].len() <= LISTED_BYTES);
+};
 
 /// Makes rows of events; kept between them.
 #[derive(Debug, Default)]
@@ -106,26 +121,22 @@ pub struct Flat {
 impl Flat {
     /// Its row of [`AUCTIONS`].
     pub fn auction(&mut self, event: &Event<'_>, to: &mut impl Cells) {
-        let (record, lot) = (event.record, event.lot());
+        let (record, lot, sale) = (event.record, event.lot(), event.sale());
+        to.begin(1);
         to.text(self.written(|to| text::event_id(event.id, to)));
-        to.time(record.received_at_us);
+        to.number(Some(record.received_at_us));
         to.text(self.written(|to| text::auction_id(record.id, to)));
-        to.text(event.supply.id.as_str());
-        to.text(record.opportunity.country.alpha2());
+        to.text(Some(event.supply.id.as_str().as_bytes()));
+        to.text(Some(record.opportunity.country.alpha2().as_bytes()));
         to.text(self.written(|to| text::ip(record.opportunity.ip, to)));
-        to.number(record.opportunity.tmax_ms.into());
+        to.number(Some(record.opportunity.tmax_ms.into()));
         to.text(self.written(|to| text::hex(record.catalogue_revision, to)));
-        to.text(lot.auction.name());
-        to.decimal(lot.bid_floor.micros(), 6);
-        to.number(record.opportunity.imps.len() as u64);
-        to.text(event.outcome());
-        match event.sale() {
-            Some(sale) => {
-                to.text(event.buyer(sale));
-                to.decimal(sale.price.micros(), 6);
-            }
-            None => (0..2).for_each(|_| to.none()),
-        }
+        to.text(Some(lot.auction.name().as_bytes()));
+        to.number(Some(lot.bid_floor.micros()));
+        to.number(Some(record.opportunity.imps.len() as u64));
+        to.text(Some(event.outcome().as_bytes()));
+        to.text(sale.map(|sale| event.buyer(sale).as_bytes()));
+        to.number(sale.map(|sale| sale.price.micros()));
         to.end();
     }
 
@@ -133,56 +144,30 @@ impl Flat {
     pub fn bids(&mut self, event: &Event<'_>, to: &mut impl Cells) {
         let record = event.record;
         self.written(|to| text::event_id(event.id, to));
-        let Self { rows, text: id } = self;
-        let id = str(id);
-        rows.each(record, |row| {
-            to.text(id);
-            to.time(record.received_at_us);
-            to.text(event.supply.id.as_str());
-            to.text(record.opportunity.country.alpha2());
-            to.text(row.bidder);
-            word(to, row.not_invited.map(|reason| reason.name()));
-            match row.reply {
-                Some((answer, latency_us)) => {
-                    to.text(answer.name());
-                    to.decimal(latency_us, 3);
-                }
-                None => (0..2).for_each(|_| to.none()),
-            }
-            let Some((bid, fate)) = row.bid else {
-                (0..5).for_each(|_| to.none());
-                return to.end();
-            };
-            to.number(bid.imp.into());
-            to.decimal(bid.price.micros(), 6);
-            word(to, row.fate());
-            match fate {
-                Fate::Won(price) => to.decimal(price.micros(), 6),
-                Fate::Lost(_) => to.none(),
-            }
-            match fate {
-                Fate::Won(_) => to.none(),
-                Fate::Lost(reason) => to.number(reason as u64),
-            }
-            to.end();
-        });
+        let rows = self.rows.of(record).iter();
+        to.begin(rows.len());
+        to.text(Some(&self.text));
+        to.number(Some(record.received_at_us));
+        to.text(Some(event.supply.id.as_str().as_bytes()));
+        to.text(Some(record.opportunity.country.alpha2().as_bytes()));
+        to.texts(rows.clone().map(|row| Some(row.bidder(record).as_bytes())));
+        to.listed(&REFUSALS, rows.clone().map(|row| row.not_invited.map(|reason| reason as u8)));
+        to.listed(&ANSWERS, rows.clone().map(|row| row.reply.map(|(answer, _)| answer as u8)));
+        to.numbers(rows.clone().map(|row| row.reply.map(|(_, latency_us)| latency_us)));
+        to.numbers(rows.clone().map(|row| row.bid.map(|(bid, _)| bid.imp.into())));
+        to.numbers(rows.clone().map(|row| row.bid.map(|(bid, _)| bid.price.micros())));
+        to.listed(
+            &FATES,
+            rows.clone().map(|row| row.bid.map(|(_, fate)| matches!(fate, Fate::Lost(_)).into())),
+        );
+        to.numbers(rows.clone().map(|row| row.clearing_price().map(Cpm::micros)));
+        to.numbers(rows.map(|row| row.loss_reason().map(u64::from)));
+        to.end();
     }
 
-    fn written(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> &str {
+    fn written(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Option<&[u8]> {
         self.text.clear();
         write(&mut self.text);
-        str(&self.text)
-    }
-}
-
-/// Digits, letters and points.
-fn str(text: &[u8]) -> &str {
-    std::str::from_utf8(text).unwrap_or_default()
-}
-
-fn word(to: &mut impl Cells, text: Option<&str>) {
-    match text {
-        Some(text) => to.text(text),
-        None => to.none(),
+        Some(&self.text)
     }
 }

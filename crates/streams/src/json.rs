@@ -6,7 +6,7 @@
 use crate::event::{BidRow, Event, EventId, Rows, SCHEMA, buyer, is_plain, lot, only_sale};
 use crate::text;
 use auction::record::truncated;
-use auction::{Cpm, Record, Sale, outcome};
+use auction::{Cpm, Fate, Record, Sale, outcome};
 use std::io::Write;
 use time::OffsetDateTime;
 
@@ -32,7 +32,7 @@ impl Json {
         let (lot, is_plain) = (lot(record), is_plain(record));
         to.push(b'{');
         if let Some(id) = id {
-            number(to, r#""schema":"#, SCHEMA.into());
+            number(to, br#""schema":"#, SCHEMA.into());
             to.extend_from_slice(br#","event":""#);
             text::event_id(id, to);
             to.extend_from_slice(br#"","#);
@@ -41,26 +41,26 @@ impl Json {
         text::auction_id(record.id, to);
         to.extend_from_slice(br#"","#);
         if let Some(id) = id {
-            number(to, r#""core":"#, id.core.into());
-            number(to, r#","offset":"#, id.offset.get());
+            number(to, br#""core":"#, id.core.into());
+            number(to, br#","offset":"#, id.offset.get());
             to.push(b',');
         }
         to.extend_from_slice(br#""time":""#);
         self.clock.write(record.received_at_us, to);
-        text(to, r#"","supply":"#, record.supply.id.as_str());
-        text(to, r#","country":"#, record.opportunity.country.alpha2());
+        text(to, br#"","supply":"#, record.supply.id.as_str());
+        text(to, br#","country":"#, record.opportunity.country.alpha2());
         to.extend_from_slice(br#","ip":""#);
         text::ip(truncated(record.opportunity.ip), to);
         to.push(b'"');
-        number(to, r#","tmax_ms":"#, record.opportunity.tmax_ms.into());
+        number(to, br#","tmax_ms":"#, record.opportunity.tmax_ms.into());
         to.extend_from_slice(br#","catalogue_revision":""#);
         text::hex(record.catalogue_revision, to);
-        text(to, r#"","rule":"#, lot.auction.name());
-        price(to, r#","bid_floor":"#, lot.bid_floor);
+        name(to, br#"","rule":""#, lot.auction.name());
+        price(to, br#","bid_floor":"#, lot.bid_floor);
         if !is_plain {
             imps(record, to);
         }
-        text(to, r#","outcome":"#, outcome(&record.clearing.sales));
+        name(to, br#","outcome":""#, outcome(&record.clearing.sales));
         if let Some(sale) = only_sale(record) {
             sold(record, sale, to);
         }
@@ -73,7 +73,7 @@ impl Json {
         to.extend_from_slice(br#","bidders":["#);
         let begin = to.len();
         let mut last = None;
-        self.rows.each(record, |row| {
+        for row in self.rows.of(record) {
             if last == Some(row.slot) {
                 // Inside the list of the bidder's bids.
                 to.truncate(to.len() - "]}".len());
@@ -82,55 +82,54 @@ impl Json {
                 if to.len() > begin {
                     to.push(b',');
                 }
-                bidder(row, to);
+                bidder(row, record, to);
             }
             last = Some(row.slot);
             bid(row, shows_imps, to);
-        });
+        }
         to.push(b']');
     }
 }
 
 /// Who pays how much, and why not more or less.
 fn sold(record: &Record<'_>, sale: Sale, to: &mut Vec<u8>) {
-    text(to, r#","winner":"#, buyer(record, sale));
-    price(to, r#","price":"#, sale.price);
+    text(to, br#","winner":"#, buyer(record, sale));
+    price(to, br#","price":"#, sale.price);
     let (runner_up, from) = record.clearing.account(&record.answers.bids, &sale);
-    text(to, r#","price_from":"#, from.name());
+    name(to, br#","price_from":""#, from.name());
     if runner_up > Cpm::ZERO {
-        price(to, r#","runner_up":"#, runner_up);
+        price(to, br#","runner_up":"#, runner_up);
     }
 }
 
 fn imps(record: &Record<'_>, to: &mut Vec<u8>) {
     let clearing = &record.clearing;
-    let mut before = r#","imps":["#;
+    let mut before = &b",\"imps\":["[..];
     for (lot, sale) in clearing.lots.iter().zip(&clearing.sales) {
-        to.extend_from_slice(before.as_bytes());
-        text(to, r#"{"rule":"#, lot.auction.name());
-        price(to, r#","bid_floor":"#, lot.bid_floor);
-        text(to, r#","outcome":"#, outcome(&[*sale]));
+        to.extend_from_slice(before);
+        name(to, br#"{"rule":""#, lot.auction.name());
+        price(to, br#","bid_floor":"#, lot.bid_floor);
+        name(to, br#","outcome":""#, outcome(&[*sale]));
         if let Ok(sale) = sale {
-            text(to, r#","winner":"#, buyer(record, *sale));
-            price(to, r#","price":"#, sale.price);
+            text(to, br#","winner":"#, buyer(record, *sale));
+            price(to, br#","price":"#, sale.price);
         }
         to.push(b'}');
-        before = ",";
+        before = b",";
     }
     to.extend_from_slice(if clearing.lots.is_empty() { br#","imps":[]"# } else { b"]" });
 }
 
 /// What is said of a bidder once.
-fn bidder(row: &BidRow<'_>, to: &mut Vec<u8>) {
-    text(to, r#"{"id":"#, row.bidder);
+fn bidder(row: &BidRow, record: &Record<'_>, to: &mut Vec<u8>) {
+    text(to, br#"{"id":"#, row.bidder(record));
     if let Some((answer, latency_us)) = row.reply {
-        text(to, r#","answer":"#, answer.name());
-        number(to, r#","latency_ms":"#, latency_us / 1_000);
-        to.push(b'.');
-        digits(to, latency_us % 1_000, 3);
+        name(to, br#","answer":""#, answer.name());
+        to.extend_from_slice(br#","latency_ms":"#);
+        text::thousandths(latency_us, to);
     }
     if let Some(reason) = row.not_invited {
-        text(to, r#","not_invited":"#, reason.name());
+        name(to, br#","not_invited":""#, reason.name());
     }
     if row.bid.is_some() {
         to.extend_from_slice(br#","bids":["#);
@@ -138,27 +137,32 @@ fn bidder(row: &BidRow<'_>, to: &mut Vec<u8>) {
 }
 
 /// A bid, and the bidder's end.
-fn bid(row: &BidRow<'_>, shows_imps: bool, to: &mut Vec<u8>) {
-    let (Some((bid, _)), Some(fate)) = (&row.bid, row.fate()) else { return to.push(b'}') };
-    to.push(b'{');
+fn bid(row: &BidRow, shows_imps: bool, to: &mut Vec<u8>) {
+    let Some((bid, fate)) = row.bid else { return to.push(b'}') };
     if shows_imps {
-        number(to, r#""imp":"#, bid.imp.into());
-        to.push(b',');
+        number(to, br#"{"imp":"#, bid.imp.into());
+        price(to, br#","price":"#, bid.price);
+    } else {
+        price(to, br#"{"price":"#, bid.price);
     }
-    price(to, r#""price":"#, bid.price);
-    text(to, r#","fate":"#, fate);
-    if let Some(paid) = row.clearing_price() {
-        price(to, r#","clearing_price":"#, paid);
-    }
-    if let Some(reason) = row.loss_reason() {
-        number(to, r#","reason":"#, reason.into());
+    match fate {
+        Fate::Won(paid) => price(to, br#","fate":"won","clearing_price":"#, paid),
+        Fate::Lost(reason) => number(to, br#","fate":"lost","reason":"#, reason as u64),
     }
     to.extend_from_slice(b"}]}");
 }
 
-fn text(to: &mut Vec<u8>, before: &str, text: &str) {
-    to.extend_from_slice(before.as_bytes());
-    if text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+/// One of ours, which needs no escape.
+fn name<const N: usize>(to: &mut Vec<u8>, before: &[u8; N], name: &str) {
+    to.extend_from_slice(before);
+    to.extend_from_slice(name.as_bytes());
+    to.push(b'"');
+}
+
+fn text<const N: usize>(to: &mut Vec<u8>, before: &[u8; N], text: &str) {
+    to.extend_from_slice(before);
+    // Without an end in between, for that is several bytes at a time.
+    if text.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\')) {
         // Writing to memory cannot fail.
         let _ = serde_json::to_writer(to, text);
         return;
@@ -168,22 +172,14 @@ fn text(to: &mut Vec<u8>, before: &str, text: &str) {
     to.push(b'"');
 }
 
-fn number(to: &mut Vec<u8>, before: &str, number: u64) {
-    to.extend_from_slice(before.as_bytes());
+fn number<const N: usize>(to: &mut Vec<u8>, before: &[u8; N], number: u64) {
+    to.extend_from_slice(before);
     text::number(number, to);
 }
 
-fn price(to: &mut Vec<u8>, before: &str, price: Cpm) {
-    to.extend_from_slice(before.as_bytes());
-    to.extend_from_slice(price.to_decimal(&mut [0; Cpm::DECIMAL_BYTES]).as_bytes());
-}
-
-const TENS: [u64; 6] = [1, 10, 100, 1_000, 10_000, 100_000];
-
-/// So many digits of a number, six at most, zeros in front.
-fn digits(to: &mut Vec<u8>, number: u64, places: usize) {
-    let digits: [u8; 6] = std::array::from_fn(|at| b'0' + (number / TENS[5 - at] % 10) as u8);
-    to.extend_from_slice(&digits[6 - places..]);
+fn price<const N: usize>(to: &mut Vec<u8>, before: &[u8; N], price: Cpm) {
+    to.extend_from_slice(before);
+    price.write(to);
 }
 
 /// Writes times as RFC 3339 does, in UTC and to the microsecond: `2026-06-07T12:30:00.123456Z`. The second is kept:
@@ -209,7 +205,8 @@ impl Clock {
             self.second = second;
         }
         to.extend_from_slice(&self.text);
-        digits(to, us % 1_000_000, 6);
+        let units = [100_000, 10_000, 1_000, 100, 10, 1];
+        to.extend_from_slice(&units.map(|unit| b'0' + (us / unit % 10) as u8));
         to.push(b'Z');
     }
 }

@@ -18,6 +18,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, ObjectStoreScheme, RetryConfig};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 use time::OffsetDateTime;
 use url::Url;
@@ -45,6 +46,8 @@ pub struct Lake {
     flat: Flat,
     /// By the hour since 1970.
     hours: BTreeMap<u64, Tables>,
+    /// Those of an hour before, whose memory is used again.
+    spare: Option<Tables>,
     /// What is left to put of the batch at hand, once it is asked for.
     objects: Option<Vec<(Path, Bytes)>>,
 }
@@ -58,7 +61,7 @@ impl Lake {
     /// Opens it, without asking anybody; a folder is made if need be.
     pub fn open(settings: &Settings) -> Result<Self> {
         let (store, prefix) = store(settings).with_context(|| format!("lake.url: {}", settings.url))?;
-        Ok(Self { store, prefix, flat: Flat::default(), hours: BTreeMap::new(), objects: None })
+        Ok(Self { store, prefix, flat: Flat::default(), hours: BTreeMap::new(), spare: None, objects: None })
     }
 
     /// The batch as objects, in the order that they are put in.
@@ -71,18 +74,19 @@ impl Lake {
         );
         let name = format!("{instance:016x}-{core}-{segment}-{from}-{to}.parquet");
         let mut objects = Vec::new();
-        for (hour, tables) in std::mem::take(&mut self.hours) {
+        for (hour, mut tables) in std::mem::take(&mut self.hours) {
             let at = OffsetDateTime::from_unix_timestamp(hour as i64 * 3600).context("no such hour")?;
             let parts = [
                 format!("date={:04}-{:02}-{:02}", at.year(), u8::from(at.month()), at.day()),
                 format!("hour={:02}", at.hour()),
                 name.clone(),
             ];
-            for (table, file) in [("auctions", tables.auctions), ("bids", tables.bids)] {
+            for (table, file) in [("auctions", &mut tables.auctions), ("bids", &mut tables.bids)] {
                 let path = [table.to_owned()].into_iter().chain(parts.iter().cloned());
                 let path = path.fold(self.prefix.clone(), |path, part| path.join(part));
-                objects.push((path, Bytes::from(file.finish()?)));
+                objects.push((path, Bytes::from(file.finish_and_begin(Vec::new())?)));
             }
+            self.spare = Some(tables);
         }
         Ok(objects)
     }
@@ -94,9 +98,11 @@ impl Sink for Lake {
     fn add(&mut self, event: &Event<'_>) -> Result<()> {
         let hour = event.record.received_at_us / HOUR_US;
         let tables = match self.hours.entry(hour) {
-            std::collections::btree_map::Entry::Occupied(tables) => tables.into_mut(),
-            std::collections::btree_map::Entry::Vacant(place) => place
-                .insert(Tables { auctions: Table::auctions(Vec::new())?, bids: Table::bids(Vec::new())? }),
+            Entry::Occupied(tables) => tables.into_mut(),
+            Entry::Vacant(place) => place.insert(match self.spare.take() {
+                Some(spare) => spare,
+                None => Tables { auctions: Table::auctions(Vec::new())?, bids: Table::bids(Vec::new())? },
+            }),
         };
         self.flat.auction(event, &mut tables.auctions);
         self.flat.bids(event, &mut tables.bids);

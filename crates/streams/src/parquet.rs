@@ -4,21 +4,23 @@
 //! * Prices are `DECIMAL(18,6)` and latencies `DECIMAL(18,3)` over whole numbers, times `TIMESTAMP(MICROS, UTC)`.
 //! * The file's metadata has `bourse.schema`, the version of the event's schema.
 
+mod numbers;
+mod pages;
 mod words;
 
-use crate::flat::{Cells, Column, Kind};
+use crate::flat::{Cells, Column, Kind, PRICE};
 use crate::{SCHEMA, flat};
-use ::parquet::basic::{Compression, Encoding, ZstdLevel};
-use ::parquet::column::writer::ColumnWriter;
 use ::parquet::errors::{ParquetError, Result};
 use ::parquet::file::metadata::{KeyValue, SortingColumn};
-use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
+use numbers::Numbers;
 use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
 use words::Words;
+use zstd::bulk::Compressor;
 
 /// How many rows a group has at most: what an engine reads or passes over at once.
 const GROUP_ROWS: usize = 128 << 10;
@@ -26,10 +28,13 @@ const GROUP_ROWS: usize = 128 << 10;
 /// A table that is written into a file.
 pub struct Table<W: io::Write + Send> {
     columns: Vec<Values>,
-    /// The column that the next cell is of.
+    /// The column that comes next.
     at: usize,
+    /// Those of the group, and of them those that are being filled.
     rows: usize,
+    begun: usize,
     writer: SerializedFileWriter<W>,
+    zstd: Compressor<'static>,
     /// The first error of a row group, said at the end.
     failed: Option<ParquetError>,
 }
@@ -47,18 +52,28 @@ impl<W: io::Write + Send> Table<W> {
 
     fn new(name: &str, columns: &[Column], to: W) -> Result<Self> {
         let schema = Arc::new(parse_message_type(&message(name, columns))?);
-        let writer = SerializedFileWriter::new(to, schema, Arc::new(properties(columns)?))?;
+        let writer = SerializedFileWriter::new(to, schema, Arc::new(properties(columns)))?;
         let columns = columns.iter().map(Values::new).collect();
-        Ok(Self { columns, at: 0, rows: 0, writer, failed: None })
+        Ok(Self { columns, at: 0, rows: 0, begun: 0, writer, zstd: pages::zstd()?, failed: None })
     }
 
     /// Writes what is left, and the file's end; returns what it was written into.
     pub fn finish(mut self) -> Result<W> {
+        self.end_file()?;
+        self.writer.into_inner()
+    }
+
+    /// The same, and begins another file: a table that is kept has its memory.
+    pub fn finish_and_begin(&mut self, to: W) -> Result<W> {
+        self.end_file()?;
+        let (schema, properties) = (self.writer.schema_descr().root_schema_ptr(), self.writer.properties());
+        let next = SerializedFileWriter::new(to, schema, Arc::clone(properties))?;
+        std::mem::replace(&mut self.writer, next).into_inner()
+    }
+
+    fn end_file(&mut self) -> Result<()> {
         self.write_group();
-        match self.failed {
-            Some(error) => Err(error),
-            None => self.writer.into_inner(),
-        }
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     fn write_group(&mut self) {
@@ -70,21 +85,21 @@ impl<W: io::Write + Send> Table<W> {
     }
 
     fn try_write_group(&mut self) -> Result<()> {
-        let order = self.columns.iter().find_map(Values::order_of_time);
+        let order = self.columns.iter().find_map(|column| match column {
+            Values::Numbers(numbers) => numbers.order_of_time(),
+            Values::Words(_) => None,
+        });
         if let Some(order) = order {
             self.columns.iter_mut().for_each(|column| column.put_in(&order));
         }
         let schema = self.writer.schema_descr().columns().to_vec();
         let mut group = self.writer.next_row_group()?;
         for (values, column) in self.columns.iter().zip(schema) {
-            match values {
-                Values::Words(words) => words.write(column, &mut group)?,
-                Values::Numbers(numbers) => {
-                    let mut column = group.next_column()?.ok_or(ParquetError::EOF("a column".to_owned()))?;
-                    numbers.write(column.untyped())?;
-                    column.close()?;
-                }
-            }
+            let chunk = match values {
+                Values::Words(words) => words.chunk(self.rows),
+                Values::Numbers(numbers) => numbers.chunk(self.rows),
+            };
+            chunk.write(column, &mut self.zstd, &mut group)?;
         }
         group.close()?;
         Ok(())
@@ -97,30 +112,63 @@ impl<W: io::Write + Send> Table<W> {
 }
 
 impl<W: io::Write + Send> Cells for Table<W> {
-    fn text(&mut self, text: &str) {
-        self.next().push_text(text);
+    fn begin(&mut self, rows: usize) {
+        (self.at, self.begun) = (0, rows);
     }
 
-    fn number(&mut self, number: u64) {
-        self.next().push(number);
+    fn text(&mut self, text: Option<&[u8]>) {
+        let rows = self.begun;
+        if let Values::Words(words) = self.next() {
+            match text {
+                Some(text) => words.push(text, rows),
+                None => words.push_none(rows),
+            }
+        }
     }
 
-    fn time(&mut self, us: u64) {
-        self.next().push(us);
+    fn number(&mut self, number: Option<u64>) {
+        let rows = self.begun;
+        match self.next() {
+            Values::Words(words) => match number {
+                Some(number) => words.push(&number.to_le_bytes(), rows),
+                None => words.push_none(rows),
+            },
+            Values::Numbers(Numbers { present, values, .. }) => {
+                let number = std::iter::repeat_n(number.map(signed), rows);
+                compact(values, present.as_mut(), rows, number);
+            }
+        }
     }
 
-    fn decimal(&mut self, units: u64, _: u32) {
-        self.next().push(units);
+    fn texts<'a>(&mut self, texts: impl Iterator<Item = Option<&'a [u8]>>) {
+        if let Values::Words(words) = self.next() {
+            texts.for_each(|text| match text {
+                Some(text) => words.push(text, 1),
+                None => words.push_none(1),
+            });
+        }
     }
 
-    fn none(&mut self) {
-        self.next().push_none();
+    fn listed(&mut self, list: &[&str], which: impl Iterator<Item = Option<u8>> + Clone) {
+        let rows = self.begun;
+        if let Values::Words(words) = self.next() {
+            words.push_listed(list, rows, which);
+        }
+    }
+
+    fn numbers(&mut self, numbers: impl Iterator<Item = Option<u64>> + Clone) {
+        let rows = self.begun;
+        match self.next() {
+            Values::Words(words) => words.push_numbers(rows, numbers),
+            Values::Numbers(Numbers { present, values, .. }) => {
+                compact(values, present.as_mut(), rows, numbers.map(|number| number.map(signed)));
+            }
+        }
     }
 
     fn end(&mut self) {
-        self.at = 0;
-        self.rows += 1;
-        if self.rows == GROUP_ROWS {
+        self.rows += self.begun;
+        if self.rows >= GROUP_ROWS {
             self.write_group();
         }
     }
@@ -132,18 +180,10 @@ enum Values {
     Numbers(Numbers),
 }
 
-#[derive(Default)]
-struct Numbers {
-    is_time: bool,
-    /// For each row 1 if it has a value, in an optional column.
-    present: Option<Vec<i16>>,
-    values: Vec<i64>,
-}
-
 impl Values {
     fn new(column: &Column) -> Self {
         match column.kind {
-            Kind::Key | Kind::Text => Self::Words(Words::new(column.is_optional)),
+            Kind::Key | Kind::Text | PRICE => Self::Words(Words::new(column)),
             kind => Self::Numbers(Numbers {
                 is_time: kind == Kind::Time,
                 present: column.is_optional.then(Vec::new),
@@ -152,90 +192,64 @@ impl Values {
         }
     }
 
-    fn push(&mut self, number: u64) {
-        let Self::Numbers(Numbers { present, values, .. }) = self else { return };
-        // Parquet's are signed; nothing we count comes near the difference.
-        values.push(i64::try_from(number).unwrap_or(i64::MAX));
-        if let Some(present) = present {
-            present.push(1);
-        }
-    }
-
-    fn push_text(&mut self, text: &str) {
-        if let Self::Words(words) = self {
-            words.push(text);
-        }
-    }
-
-    fn push_none(&mut self) {
-        match self {
-            Self::Words(words) => words.push_none(),
-            Self::Numbers(Numbers { present, .. }) => present.iter_mut().for_each(|present| present.push(0)),
-        }
-    }
-
     fn clear(&mut self) {
         match self {
             Self::Words(words) => words.clear(),
-            Self::Numbers(Numbers { present, values, .. }) => {
-                present.iter_mut().for_each(Vec::clear);
-                values.clear();
-            }
+            Self::Numbers(numbers) => numbers.clear(),
         }
-    }
-
-    /// The rows in order of time, if this is the time and they are not: within a core they go back by what an auction
-    /// takes.
-    fn order_of_time(&self) -> Option<Order> {
-        let Self::Numbers(Numbers { is_time: true, values, .. }) = self else { return None };
-        if values.is_sorted() {
-            return None;
-        }
-        let mut order: Vec<usize> = (0..values.len()).collect();
-        order.sort_by_key(|row| values[*row]);
-        Some(Order(order))
     }
 
     fn put_in(&mut self, order: &Order) {
         match self {
             Self::Words(words) => words.put_in(order),
-            Self::Numbers(Numbers { present, values, .. }) => {
-                *values = order.values(present.as_deref(), values);
-                *present = present.as_ref().map(|present| order.rows(present));
-            }
+            Self::Numbers(Numbers { present, values, .. }) => order.put(present.as_mut(), values),
         }
     }
 }
 
-impl Numbers {
-    fn write(&self, to: &mut ColumnWriter<'_>) -> Result<()> {
-        let ColumnWriter::Int64ColumnWriter(to) = to else {
-            return Err(ParquetError::NYI("numbers in a column of something else".to_owned()));
-        };
-        to.write_batch(&self.values, self.present.as_deref(), None)?;
-        Ok(())
+/// Parquet's are signed; nothing we count comes near the difference.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Pushes the values of so many rows that have one, and for each row 1 if it has. No branch: who bids and who does not
+/// is nothing that a processor foresees.
+fn compact<T: Copy + Default>(
+    values: &mut Vec<T>,
+    present: Option<&mut Vec<u8>>,
+    rows: usize,
+    cells: impl Iterator<Item = Option<T>> + Clone,
+) {
+    if let Some(present) = present {
+        present.extend(cells.clone().map(|cell| u8::from(cell.is_some())));
     }
+    let mut end = values.len();
+    values.resize(end + rows, T::default());
+    for cell in cells.take(rows) {
+        values[end] = cell.unwrap_or_default();
+        end += usize::from(cell.is_some());
+    }
+    values.truncate(end);
 }
 
 /// For each row the one that stands there from now on.
 struct Order(Vec<usize>);
 
 impl Order {
-    fn rows<T: Copy>(&self, rows: &[T]) -> Vec<T> {
-        self.0.iter().map(|row| rows[*row]).collect()
-    }
-
-    /// The same for values that some rows do not have.
-    fn values<T: Copy, P: PartialEq + From<u8>>(&self, present: Option<&[P]>, values: &[T]) -> Vec<T> {
-        let Some(present) = present else { return self.rows(values) };
+    /// Puts a column in this order: the rows' values, which some may not have.
+    fn put<T: Copy>(&self, present: Option<&mut Vec<u8>>, values: &mut Vec<T>) {
+        let Some(present) = present else {
+            *values = self.0.iter().map(|row| values[*row]).collect();
+            return;
+        };
         let mut next = 0;
-        let place = |is_there: &P| {
-            let place = (*is_there == P::from(1)).then_some(next);
-            next += usize::from(place.is_some());
-            place
+        let place = |is_there: &u8| {
+            next += usize::from(*is_there);
+            (*is_there == 1).then(|| next - 1)
         };
         let places: Vec<Option<usize>> = present.iter().map(place).collect();
-        self.0.iter().filter_map(|row| places[*row]).map(|at| values[at]).collect()
+        *values = self.0.iter().filter_map(|row| places[*row]).map(|at| values[at]).collect();
+        *present = self.0.iter().map(|row| present[*row]).collect();
     }
 }
 
@@ -255,25 +269,16 @@ fn message(name: &str, columns: &[Column]) -> String {
     message + "}"
 }
 
-fn properties(columns: &[Column]) -> Result<WriterProperties> {
+fn properties(columns: &[Column]) -> WriterProperties {
     let by_time = columns.iter().position(|column| column.kind == Kind::Time);
     let by_time = by_time
         .map(|at| vec![SortingColumn { column_idx: at as i32, descending: false, nulls_first: false }]);
     let schema = KeyValue::new("bourse.schema".to_owned(), SCHEMA.to_string());
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+    WriterProperties::builder()
         .set_created_by(format!("bourse {}", env!("CARGO_PKG_VERSION")))
         .set_key_value_metadata(Some(vec![schema]))
         .set_sorting_columns(by_time)
         // A group is looked at whole or not at all.
-        .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_offset_index_disabled(true)
-        .set_dictionary_enabled(false)
-        // Numbers that stand still take next to no room.
-        .set_encoding(Encoding::DELTA_BINARY_PACKED);
-    for column in columns.iter().filter(|column| matches!(column.kind, Kind::Decimal(6))) {
-        // Prices are round, so the same come again.
-        properties = properties.set_column_dictionary_enabled(column.name.into(), true);
-    }
-    Ok(properties.build())
+        .build()
 }

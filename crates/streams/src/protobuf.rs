@@ -55,15 +55,15 @@ impl Protobuf {
     fn bidders(&mut self, record: &Record<'_>) -> Vec<Bidder> {
         let mut bidders: Vec<Bidder> = Vec::with_capacity(record.supply.bidders().len());
         let mut last = None;
-        self.rows.each(record, |row| {
+        for row in self.rows.of(record) {
             if last != Some(row.slot) {
-                bidders.push(bidder(row));
+                bidders.push(bidder(row, record));
             }
             last = Some(row.slot);
             if let Some(of) = bidders.last_mut() {
                 of.bids.extend(bid(row));
             }
-        });
+        }
         bidders
     }
 }
@@ -80,9 +80,9 @@ fn imps(event: &Event<'_>) -> Vec<Imp> {
     clearing.lots.iter().zip(&clearing.sales).map(imp).collect()
 }
 
-fn bidder(row: &BidRow<'_>) -> Bidder {
+fn bidder(row: &BidRow, record: &Record<'_>) -> Bidder {
     Bidder {
-        id: row.bidder.to_owned(),
+        id: row.bidder(record).to_owned(),
         not_invited: row.not_invited.map(|reason| reason.name().to_owned()),
         answer: row.reply.map(|(answer, _)| answer.name().to_owned()),
         latency_us: row.reply.map(|(_, latency_us)| latency_us),
@@ -90,7 +90,7 @@ fn bidder(row: &BidRow<'_>) -> Bidder {
     }
 }
 
-fn bid(row: &BidRow<'_>) -> Option<Bid> {
+fn bid(row: &BidRow) -> Option<Bid> {
     let (bid, _) = row.bid?;
     Some(Bid {
         imp: bid.imp,

@@ -41,7 +41,39 @@ pub(crate) fn hex(number: u64, to: &mut Vec<u8>) {
 }
 
 pub(crate) fn number(number: u64, to: &mut Vec<u8>) {
-    to.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    if number >= 1_000 {
+        return to.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+    let [a, b, c] = digits(number);
+    few([a, b, c, 0, 0, 0, 0, 0], zeros(number), 3, to);
+}
+
+/// A number of thousandths: `12.345`.
+pub(crate) fn thousandths(thousandths: u64, to: &mut Vec<u8>) {
+    let (whole, [d, e, f]) = (thousandths / 1_000, digits(thousandths));
+    if whole >= 1_000 {
+        number(whole, to);
+        return to.extend_from_slice(&[b'.', d, e, f]);
+    }
+    let [a, b, c] = digits(whole);
+    few([a, b, c, b'.', d, e, f, 0], zeros(whole), 7, to);
+}
+
+/// How many of the last three digits are zeros before the number.
+fn zeros(number: u64) -> usize {
+    usize::from(number < 10) + usize::from(number < 100)
+}
+
+/// The last three of its digits.
+fn digits(number: u64) -> [u8; 3] {
+    [number / 100, number / 10, number].map(|digits| b'0' + (digits % 10) as u8)
+}
+
+/// Those of the eight from one place to another; all are written, for how long a number is no processor foresees.
+fn few(eight: [u8; 8], from: usize, until: usize, to: &mut Vec<u8>) {
+    let end = to.len() + until - from;
+    to.extend_from_slice(&(u64::from_le_bytes(eight) >> (8 * from)).to_le_bytes());
+    to.truncate(end);
 }
 
 #[cfg(test)]
@@ -65,6 +97,11 @@ mod tests {
             prop_assert_eq!(written(|to| auction_id(auction, to)), auction.to_string());
             prop_assert_eq!(written(|to| ip(address, to)), address.to_string());
             prop_assert_eq!(written(|to| hex(a, to)), format!("{a:016x}"));
+            for few in [a % 10, a % 100, a % 1_000, a % 10_000, a] {
+                prop_assert_eq!(written(|to| number(few, to)), few.to_string());
+                let parts = format!("{}.{:03}", few / 1_000, few % 1_000);
+                prop_assert_eq!(written(|to| thousandths(few, to)), parts);
+            }
         }
     }
 }

@@ -341,7 +341,7 @@ fn write_answer(winner: &str, price: Cpm, to: &mut Vec<u8>) {
     // Writing to memory cannot fail.
     let _ = serde_json::to_writer(&mut *to, winner);
     to.extend_from_slice(b",\"price\":");
-    to.extend_from_slice(price.to_decimal(&mut [0; Cpm::DECIMAL_BYTES]).as_bytes());
+    price.write(to);
     to.push(b'}');
 }
 

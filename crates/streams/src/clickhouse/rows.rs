@@ -5,7 +5,7 @@
 //! * The same events make the same bytes.
 
 use super::schema::{SHARED, sent_fields};
-use crate::flat::{self, Cells, Flat};
+use crate::flat::{self, Cells, Flat, Kind, LISTED_BYTES};
 use crate::{Event, EventId};
 use reporting::leb128::leb128;
 
@@ -14,17 +14,24 @@ const BOUNDARY: &str = "bourse-4fe1c0a7d2b84c3e9a6b51f0c8e7d913";
 /// What the body calls the rows; a table for the statement that comes with it.
 pub(super) const NAME: &str = "batch";
 
+/// The cells that a list's words are: their bytes, and how many count.
+type List = Vec<([u8; LISTED_BYTES + 2], usize)>;
+
 /// The rows of one batch.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     body: Vec<u8>,
     flat: Flat,
-    bids: Columns,
+    /// By column.
+    lists: [Option<List>; flat::BIDS.len()],
+    /// How long the last body was.
+    last: usize,
 }
 
 impl Rows {
     pub(super) fn add(&mut self, event: &Event<'_>) {
         if self.body.is_empty() {
+            self.body.reserve(self.last);
             let head = "\r\nContent-Disposition: form-data; name=\"batch\"; filename=\"batch\"\r\n\r\n";
             self.body.extend_from_slice(format!("--{BOUNDARY}{head}").as_bytes());
         }
@@ -32,16 +39,17 @@ impl Rows {
         self.body.extend_from_slice(&instance.to_le_bytes());
         self.body.extend_from_slice(&core.to_le_bytes());
         self.body.extend_from_slice(&offset.get().to_le_bytes());
-        let mut row = Row { to: &mut self.body, columns: flat::AUCTIONS, at: 0 };
-        self.flat.auction(event, &mut row);
-        self.bids.clear();
-        self.flat.bids(event, &mut self.bids);
-        self.bids.write(&mut self.body);
+        let (to, lists) = (&mut self.body, &mut self.lists);
+        let columns = flat::AUCTIONS;
+        self.flat.auction(event, &mut Row { to, lists, columns, at: 0, shared: 0, rows: None });
+        let columns = flat::BIDS;
+        self.flat.bids(event, &mut Row { to, lists, columns, at: 0, shared: SHARED, rows: Some(0) });
     }
 
     /// The body, whole; nothing is left here.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let mut body = std::mem::take(&mut self.body);
+        self.last = body.len();
         body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
         body
     }
@@ -63,111 +71,114 @@ pub(super) fn structure() -> String {
     columns.join(", ")
 }
 
-/// Writes one cell after the other.
+/// Writes the columns of one event, one after the other.
 struct Row<'a> {
     to: &'a mut Vec<u8>,
+    lists: &'a mut [Option<List>; flat::BIDS.len()],
     columns: &'static [flat::Column],
-    /// The column that the next cell is of.
+    /// The column that comes next, and how many stand in another row already.
     at: usize,
+    shared: usize,
+    /// How many rows, where a column is an array of them.
+    rows: Option<usize>,
 }
 
 impl Row<'_> {
-    fn cell(&mut self, bytes: &[u8]) {
-        if self.columns.get(self.at).is_some_and(|column| column.is_optional) {
-            self.to.push(0);
-        }
-        self.to.extend_from_slice(bytes);
+    /// The next column, if it is written here.
+    fn column(&mut self) -> Option<&'static flat::Column> {
+        let at = self.at;
         self.at += 1;
+        if at < self.shared {
+            return None;
+        }
+        if let Some(rows) = self.rows {
+            leb128(rows as u64, self.to);
+        }
+        self.columns.get(at)
     }
 }
 
 impl Cells for Row<'_> {
-    fn text(&mut self, text: &str) {
-        if self.columns.get(self.at).is_some_and(|column| column.is_optional) {
-            self.to.push(0);
-        }
-        leb128(text.len() as u64, self.to);
-        self.to.extend_from_slice(text.as_bytes());
-        self.at += 1;
-    }
-
-    fn number(&mut self, number: u64) {
-        self.cell(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
-    }
-
-    fn time(&mut self, us: u64) {
-        self.cell(&us.to_le_bytes());
-    }
-
-    fn decimal(&mut self, units: u64, _places: u32) {
-        self.cell(&i64::try_from(units).unwrap_or(i64::MAX).to_le_bytes());
-    }
-
-    fn none(&mut self) {
-        self.to.push(1);
-        self.at += 1;
-    }
-
-    fn end(&mut self) {
-        self.at = 0;
-    }
-}
-
-/// The bids of one auction, by column.
-#[derive(Debug, Default)]
-struct Columns {
-    count: usize,
-    at: usize,
-    of: [Vec<u8>; flat::BIDS.len()],
-}
-
-impl Columns {
-    fn clear(&mut self) {
-        self.count = 0;
-        self.of.iter_mut().for_each(Vec::clear);
-    }
-
-    fn write(&self, to: &mut Vec<u8>) {
-        for column in &self.of[SHARED..] {
-            leb128(self.count as u64, to);
-            to.extend_from_slice(column);
+    fn begin(&mut self, rows: usize) {
+        if let Some(array) = &mut self.rows {
+            *array = rows;
         }
     }
 
-    fn cell(&mut self, write: impl FnOnce(&mut Row<'_>)) {
+    fn text(&mut self, text: Option<&[u8]>) {
+        self.texts(std::iter::repeat_n(text, self.rows.unwrap_or(1)));
+    }
+
+    fn number(&mut self, number: Option<u64>) {
+        self.numbers(std::iter::repeat_n(number, self.rows.unwrap_or(1)));
+    }
+
+    fn texts<'a>(&mut self, texts: impl Iterator<Item = Option<&'a [u8]>>) {
+        let Some(column) = self.column() else { return };
+        for text in texts {
+            if column.is_optional {
+                self.to.push(text.is_none().into());
+            }
+            if let Some(text) = text {
+                leb128(text.len() as u64, self.to);
+                self.to.extend_from_slice(text);
+            }
+        }
+    }
+
+    fn listed(&mut self, list: &[&str], which: impl Iterator<Item = Option<u8>> + Clone) {
         let at = self.at;
-        self.at += 1;
-        // What all bids of an auction share stands in its row.
-        if at >= SHARED
-            && let Some(to) = self.of.get_mut(at)
-        {
-            write(&mut Row { to, columns: flat::BIDS, at });
+        if self.column().is_none() {
+            return;
+        }
+        // Each of these columns is optional.
+        let cells = self.lists[at].get_or_insert_with(|| cells(list));
+        for word in which {
+            let (bytes, len) = &cells[word.map_or(0, |word| usize::from(word) + 1)];
+            // Written in any case: a processor cannot foresee which word it is.
+            let end = self.to.len() + len;
+            self.to.extend_from_slice(bytes);
+            self.to.truncate(end);
         }
     }
+
+    fn numbers(&mut self, numbers: impl Iterator<Item = Option<u64>> + Clone) {
+        let Some(column) = self.column() else { return };
+        let (is_optional, to) = (column.is_optional, &mut *self.to);
+        match column.kind {
+            Kind::Number => numbers.for_each(|number| {
+                let bytes = number.map(|number| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+                cell(bytes, is_optional, to);
+            }),
+            _ => numbers.for_each(|number| {
+                let bytes = number.map(|number| i64::try_from(number).unwrap_or(i64::MAX).to_le_bytes());
+                cell(bytes, is_optional, to);
+            }),
+        }
+    }
+
+    fn end(&mut self) {}
 }
 
-impl Cells for Columns {
-    fn text(&mut self, text: &str) {
-        self.cell(|row| row.text(text));
-    }
+/// What none is as a cell, and each word of a list.
+fn cells(list: &[&str]) -> List {
+    let none = [1; LISTED_BYTES + 2];
+    let cell = |word: &&str| {
+        let mut cell = [0; LISTED_BYTES + 2];
+        cell[1] = word.len() as u8;
+        cell[2..][..word.len()].copy_from_slice(word.as_bytes());
+        (cell, word.len() + 2)
+    };
+    [(none, 1)].into_iter().chain(list.iter().map(cell)).collect()
+}
 
-    fn number(&mut self, number: u64) {
-        self.cell(|row| row.number(number));
+/// A number, or that it is none.
+fn cell<const BYTES: usize>(bytes: Option<[u8; BYTES]>, is_optional: bool, to: &mut Vec<u8>) {
+    if is_optional {
+        to.push(bytes.is_none().into());
     }
-
-    fn time(&mut self, us: u64) {
-        self.cell(|row| row.time(us));
-    }
-
-    fn decimal(&mut self, units: u64, places: u32) {
-        self.cell(|row| row.decimal(units, places));
-    }
-
-    fn none(&mut self) {
-        self.cell(|row| row.none());
-    }
-
-    fn end(&mut self) {
-        (self.at, self.count) = (0, self.count + 1);
-    }
+    // Written in any case: a processor cannot foresee which are there.
+    let end = to.len() + if bytes.is_some() { BYTES } else { 0 };
+    to.extend_from_slice(&bytes.unwrap_or([0; BYTES]));
+    to.truncate(end);
 }
