@@ -146,6 +146,17 @@ fn formats(criterion: &mut Criterion) {
             })
         });
     });
+    #[cfg(feature = "kafka")]
+    group.bench_function("protobuf", |bench| {
+        let (mut protobuf, mut message) = (streams::protobuf::Protobuf::default(), Vec::new());
+        bench.iter(|| {
+            each(dir.path(), |event| {
+                message.clear();
+                protobuf.write(event, &mut message);
+                black_box(&message);
+            })
+        });
+    });
     let settings = clickhouse::Settings::new("http://127.0.0.1:8123", "bourse".to_owned());
     let clickhouse = clickhouse::ClickHouse::open(settings.expect("an address")).expect("a sink");
     sink(&mut group, "clickhouse", dir.path(), clickhouse);

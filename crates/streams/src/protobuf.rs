@@ -1,9 +1,14 @@
 //! The event as Protobuf: the messages of `proto/bourse/events/v1/event.proto`, which a test holds these to.
+//!
+//! * Written field by field, in order of their numbers: nothing is allocated but the message.
+//! * What is not optional and 0 or empty is left out, as proto3 does.
+//! * Source: Protocol Buffers, "Encoding".
 
-use crate::event::{BidRow, Event, Rows, SCHEMA, is_plain};
+use crate::event::{BidRow, Event, Rows, SCHEMA, buyer, is_plain};
+use crate::text;
 use auction::record::truncated;
-use auction::{Cpm, Record, outcome};
-use prost::Message as _;
+use auction::{Cpm, Fate, Record, outcome};
+use reporting::leb128::leb128;
 
 /// Writes events as Protobuf; kept between them.
 #[derive(Debug, Default)]
@@ -12,181 +17,136 @@ pub struct Protobuf {
 }
 
 impl Protobuf {
-    /// Appends the event's message, without its length.
+    /// Appends the event's message, without its length: `bourse.events.v1.Event`.
     pub fn write(&mut self, event: &Event<'_>, to: &mut Vec<u8>) {
-        // Memory grows as it must.
-        let _ = self.message(event).encode(to);
-    }
-
-    fn message(&mut self, event: &Event<'_>) -> Auction {
         let (Event { id, record, .. }, lot, sale) = (*event, event.lot(), event.sale());
-        let (runner_up, from) = match &sale {
-            Some(sale) => {
-                let (runner_up, from) = record.clearing.account(&record.answers.bids, sale);
-                ((runner_up > Cpm::ZERO).then(|| runner_up.micros()), Some(from.name().to_owned()))
-            }
-            None => (None, None),
-        };
-        Auction {
-            schema: SCHEMA,
-            event: id.to_string(),
-            auction: record.id.to_string(),
-            core: id.core,
-            offset: id.offset.get(),
-            time_us: record.received_at_us,
-            supply: record.supply.id.to_string(),
-            country: record.opportunity.country.alpha2().to_owned(),
-            ip: truncated(record.opportunity.ip).to_string(),
-            tmax_ms: record.opportunity.tmax_ms,
-            catalogue_revision: format!("{:016x}", record.catalogue_revision),
-            rule: lot.auction.name().to_owned(),
-            bid_floor_micros: lot.bid_floor.micros(),
-            imps: if is_plain(record) { Vec::new() } else { imps(event) },
-            outcome: event.outcome().to_owned(),
-            winner: sale.map(|sale| event.buyer(sale).to_owned()),
-            price_micros: sale.map(|sale| sale.price.micros()),
-            price_from: from,
-            runner_up_micros: runner_up,
-            bidders: self.bidders(record),
+        number(1, SCHEMA.into(), to);
+        nested(2, to, |to| text::event_id(id, to));
+        nested(3, to, |to| text::auction_id(record.id, to));
+        number(4, id.core.into(), to);
+        number(5, id.offset.get(), to);
+        number(6, record.received_at_us, to);
+        string(7, record.supply.id.as_str(), to);
+        string(8, record.opportunity.country.alpha2(), to);
+        nested(9, to, |to| text::ip(truncated(record.opportunity.ip), to));
+        number(10, record.opportunity.tmax_ms.into(), to);
+        nested(11, to, |to| text::hex(record.catalogue_revision, to));
+        string(12, lot.auction.name(), to);
+        number(13, lot.bid_floor.micros(), to);
+        if !is_plain(record) {
+            imps(14, record, to);
         }
-    }
-
-    /// Every bidder of the supply, in order of slot.
-    fn bidders(&mut self, record: &Record<'_>) -> Vec<Bidder> {
-        let mut bidders: Vec<Bidder> = Vec::with_capacity(record.supply.bidders().len());
-        let mut last = None;
-        for row in self.rows.of(record) {
-            if last != Some(row.slot) {
-                bidders.push(bidder(row, record));
-            }
-            last = Some(row.slot);
-            if let Some(of) = bidders.last_mut() {
-                of.bids.extend(bid(row));
+        string(15, event.outcome(), to);
+        if let Some(sale) = sale {
+            let (runner_up, from) = record.clearing.account(&record.answers.bids, &sale);
+            string(16, event.buyer(sale), to);
+            optional(17, sale.price.micros(), to);
+            string(18, from.name(), to);
+            if runner_up > Cpm::ZERO {
+                optional(19, runner_up.micros(), to);
             }
         }
-        bidders
+        // Every bidder of the supply, in order of slot.
+        for rows in self.rows.of(record).chunk_by(|row, next| row.slot == next.slot) {
+            nested(20, to, |to| bidder(rows, record, to));
+        }
     }
-}
-
-fn imps(event: &Event<'_>) -> Vec<Imp> {
-    let clearing = &event.record.clearing;
-    let imp = |(lot, sale): (&auction::Lot, &Result<auction::Sale, _>)| Imp {
-        rule: lot.auction.name().to_owned(),
-        bid_floor_micros: lot.bid_floor.micros(),
-        outcome: outcome(&[*sale]).to_owned(),
-        winner: sale.ok().map(|sale| event.buyer(sale).to_owned()),
-        price_micros: sale.ok().map(|sale| sale.price.micros()),
-    };
-    clearing.lots.iter().zip(&clearing.sales).map(imp).collect()
-}
-
-fn bidder(row: &BidRow, record: &Record<'_>) -> Bidder {
-    Bidder {
-        id: row.bidder(record).to_owned(),
-        not_invited: row.not_invited.map(|reason| reason.name().to_owned()),
-        answer: row.reply.map(|(answer, _)| answer.name().to_owned()),
-        latency_us: row.reply.map(|(_, latency_us)| latency_us),
-        bids: Vec::new(),
-    }
-}
-
-fn bid(row: &BidRow) -> Option<Bid> {
-    let (bid, _) = row.bid?;
-    Some(Bid {
-        imp: bid.imp,
-        price_micros: bid.price.micros(),
-        fate: row.fate()?.to_owned(),
-        clearing_price_micros: row.clearing_price().map(Cpm::micros),
-        reason: row.loss_reason().map(u32::from),
-    })
-}
-
-/// `bourse.events.v1.Event`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Auction {
-    #[prost(uint32, tag = "1")]
-    schema: u32,
-    #[prost(string, tag = "2")]
-    event: String,
-    #[prost(string, tag = "3")]
-    auction: String,
-    #[prost(uint32, tag = "4")]
-    core: u32,
-    #[prost(uint64, tag = "5")]
-    offset: u64,
-    #[prost(uint64, tag = "6")]
-    time_us: u64,
-    #[prost(string, tag = "7")]
-    supply: String,
-    #[prost(string, tag = "8")]
-    country: String,
-    #[prost(string, tag = "9")]
-    ip: String,
-    #[prost(uint32, tag = "10")]
-    tmax_ms: u32,
-    #[prost(string, tag = "11")]
-    catalogue_revision: String,
-    #[prost(string, tag = "12")]
-    rule: String,
-    #[prost(uint64, tag = "13")]
-    bid_floor_micros: u64,
-    #[prost(message, repeated, tag = "14")]
-    imps: Vec<Imp>,
-    #[prost(string, tag = "15")]
-    outcome: String,
-    #[prost(string, optional, tag = "16")]
-    winner: Option<String>,
-    #[prost(uint64, optional, tag = "17")]
-    price_micros: Option<u64>,
-    #[prost(string, optional, tag = "18")]
-    price_from: Option<String>,
-    #[prost(uint64, optional, tag = "19")]
-    runner_up_micros: Option<u64>,
-    #[prost(message, repeated, tag = "20")]
-    bidders: Vec<Bidder>,
 }
 
 /// `bourse.events.v1.Imp`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Imp {
-    #[prost(string, tag = "1")]
-    rule: String,
-    #[prost(uint64, tag = "2")]
-    bid_floor_micros: u64,
-    #[prost(string, tag = "3")]
-    outcome: String,
-    #[prost(string, optional, tag = "4")]
-    winner: Option<String>,
-    #[prost(uint64, optional, tag = "5")]
-    price_micros: Option<u64>,
+fn imps(field: u64, record: &Record<'_>, to: &mut Vec<u8>) {
+    for (lot, sale) in record.clearing.lots.iter().zip(&record.clearing.sales) {
+        nested(field, to, |to| {
+            string(1, lot.auction.name(), to);
+            number(2, lot.bid_floor.micros(), to);
+            string(3, outcome(&[*sale]), to);
+            if let Ok(sale) = sale {
+                string(4, buyer(record, *sale), to);
+                optional(5, sale.price.micros(), to);
+            }
+        });
+    }
 }
 
-/// `bourse.events.v1.Bidder`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Bidder {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(string, optional, tag = "2")]
-    not_invited: Option<String>,
-    #[prost(string, optional, tag = "3")]
-    answer: Option<String>,
-    #[prost(uint64, optional, tag = "4")]
-    latency_us: Option<u64>,
-    #[prost(message, repeated, tag = "5")]
-    bids: Vec<Bid>,
+/// `bourse.events.v1.Bidder`: the rows of one.
+fn bidder(rows: &[BidRow], record: &Record<'_>, to: &mut Vec<u8>) {
+    let Some(row) = rows.first() else { return };
+    string(1, row.bidder(record), to);
+    if let Some(reason) = row.not_invited {
+        string(2, reason.name(), to);
+    }
+    if let Some((answer, latency_us)) = row.reply {
+        string(3, answer.name(), to);
+        optional(4, latency_us, to);
+    }
+    for (bid, fate) in rows.iter().filter_map(|row| row.bid) {
+        // `bourse.events.v1.Bid`.
+        nested(5, to, |to| {
+            number(1, bid.imp.into(), to);
+            number(2, bid.price.micros(), to);
+            match fate {
+                Fate::Won(price) => {
+                    string(3, "won", to);
+                    optional(4, price.micros(), to);
+                }
+                Fate::Lost(reason) => {
+                    string(3, "lost", to);
+                    optional(5, reason as u64, to);
+                }
+            }
+        });
+    }
 }
 
-/// `bourse.events.v1.Bid`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Bid {
-    #[prost(uint32, tag = "1")]
-    imp: u32,
-    #[prost(uint64, tag = "2")]
-    price_micros: u64,
-    #[prost(string, tag = "3")]
-    fate: String,
-    #[prost(uint64, optional, tag = "4")]
-    clearing_price_micros: Option<u64>,
-    #[prost(uint32, optional, tag = "5")]
-    reason: Option<u32>,
+fn number(field: u64, number: u64, to: &mut Vec<u8>) {
+    if number != 0 {
+        optional(field, number, to);
+    }
+}
+
+/// A number that says more by being 0 than by not being there.
+fn optional(field: u64, number: u64, to: &mut Vec<u8>) {
+    leb128(field << 3, to);
+    leb128(number, to);
+}
+
+fn string(field: u64, text: &str, to: &mut Vec<u8>) {
+    leb128(field << 3 | 2, to);
+    leb128(text.len() as u64, to);
+    to.extend_from_slice(text.as_bytes());
+}
+
+/// A message or a text whose length is known once it is written: mostly one byte.
+fn nested(field: u64, to: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    leb128(field << 3 | 2, to);
+    let at = to.len();
+    to.push(0);
+    write(to);
+    let length = to.len() - at - 1;
+    match u8::try_from(length) {
+        Ok(short @ 0..0x80) => to[at] = short,
+        _ => {
+            let mut bytes = Vec::new();
+            leb128(length as u64, &mut bytes);
+            to.splice(at..=at, bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reporting::leb128::read_leb128;
+
+    #[test]
+    fn what_is_nested_has_its_length_before_it_however_long_it_is() {
+        for length in [0, 1, 127, 128, 16_383, 16_384] {
+            let mut to = vec![5];
+            nested(9, &mut to, |to| to.resize(to.len() + length, 7));
+            let mut rest = &to[1..];
+            assert_eq!(read_leb128(&mut rest), Some(9 << 3 | 2));
+            assert_eq!(read_leb128(&mut rest), Some(length as u64));
+            assert_eq!(rest, vec![7; length]);
+        }
+    }
 }

@@ -106,7 +106,7 @@ fn write_number(number: u64, kind: Kind, clock: &mut Clock, to: &mut Vec<u8>) {
             let _ = write!(to, "{}.{:0width$}", number / one, number % one);
         }
         Kind::Key | Kind::Text | Kind::Number => {
-            to.extend_from_slice(itoa::Buffer::new().format(number).as_bytes())
+            to.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         }
     }
 }
