@@ -24,14 +24,11 @@ pub(super) struct Rows {
     flat: Flat,
     /// By column.
     lists: [Option<List>; flat::BIDS.len()],
-    /// How long the last body was.
-    last: usize,
 }
 
 impl Rows {
     pub(super) fn add(&mut self, event: &Event<'_>) {
         if self.body.is_empty() {
-            self.body.reserve(self.last);
             let head = "\r\nContent-Disposition: form-data; name=\"batch\"; filename=\"batch\"\r\n\r\n";
             self.body.extend_from_slice(format!("--{BOUNDARY}{head}").as_bytes());
         }
@@ -49,7 +46,6 @@ impl Rows {
     /// The body, whole; nothing is left here.
     pub(super) fn take(&mut self) -> Vec<u8> {
         let mut body = std::mem::take(&mut self.body);
-        self.last = body.len();
         body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
         body
     }
