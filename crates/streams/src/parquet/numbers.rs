@@ -40,3 +40,65 @@ impl Numbers {
         Chunk { rows, dictionary: None, encoding: Encoding::DELTA_BINARY_PACKED, body, statistics }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Table;
+    use super::*;
+    use crate::flat::{Cells, Column, Kind};
+    use ::parquet::file::reader::{FileReader, SerializedFileReader};
+    use ::parquet::record::Field;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    /// Of any width, close together and far apart, long rows of one; with holes and without.
+    fn cells() -> impl Strategy<Value = Vec<Option<u64>>> {
+        let number = (
+            any::<u64>(),
+            1..64_u32,
+            prop::bool::weighted(0.2),
+            prop_oneof![8 => Just(1), 1 => 1..200_usize],
+        );
+        let run =
+            number.prop_map(|(bits, shift, is_none, times)| vec![(!is_none).then_some(bits >> shift); times]);
+        prop::collection::vec(run, 0..300).prop_map(|runs| runs.concat())
+    }
+
+    fn read(field: &Field) -> Option<u64> {
+        match field {
+            Field::Null => None,
+            Field::Long(number) | Field::TimestampMicros(number) => Some(*number as u64),
+            Field::Decimal(decimal) => Some(u64::from_be_bytes(decimal.data().try_into().unwrap())),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_column_of_numbers_reads_back_as_written_with_its_statistics(
+            cells in cells(), is_optional: bool, kind in prop_oneof![Just(Kind::Number), Just(Kind::Decimal(3)), Just(Kind::Decimal(6))]
+        ) {
+            let cells: Vec<Option<u64>> = cells.into_iter().filter(|cell| is_optional || cell.is_some()).collect();
+            let mut table = Table::new("test", &[Column { name: "number", kind, is_optional }], Vec::new()).unwrap();
+            // The second file is written with what the first one has left.
+            for _ in 0..2 {
+                for run in cells.chunk_by(PartialEq::eq) {
+                    table.begin(run.len());
+                    if run.len() % 2 == 0 { table.number(run[0]) } else { table.numbers(run.iter().copied()) }
+                    table.end();
+                }
+                let file = SerializedFileReader::new(Bytes::from(table.finish_and_begin(Vec::new()).unwrap())).unwrap();
+                let rows = file.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns());
+                let found: Vec<Option<u64>> = rows.map(|columns| read(&columns[0].1)).collect();
+                prop_assert_eq!(&found, &cells);
+                for group in file.metadata().row_groups() {
+                    let Some(Statistics::Int64(found)) = group.column(0).statistics() else { panic!("no statistics") };
+                    let numbers = || cells.iter().flatten().map(|number| *number as i64);
+                    prop_assert_eq!((found.min_opt().copied(), found.max_opt().copied()), (numbers().min(), numbers().max()));
+                    let nulls = cells.iter().filter(|cell| cell.is_none()).count() as u64;
+                    prop_assert_eq!(found.null_count_opt(), Some(nulls));
+                }
+            }
+        }
+    }
+}
