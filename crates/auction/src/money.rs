@@ -104,11 +104,16 @@ mod tests {
             (500_000, "0.50"),
             (1_000_000, "1.00"),
             (1, "0.000001"),
+            (9_990_000, "9.99"),
+            (9_999_999, "9.999999"),
+            (10_000_000, "10.00"),
             (12_345_678, "12.345678"),
             (1_230, "0.00123"),
             (u64::MAX, "18446744073709.551615"),
         ] {
-            assert_eq!(Cpm::from_micros(micros).to_string(), text);
+            let (price, mut written) = (Cpm::from_micros(micros), Vec::new());
+            price.write(&mut written);
+            assert_eq!((price.to_string(), &*written), (text.to_owned(), text.as_bytes()));
         }
     }
 
@@ -119,6 +124,15 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn what_is_written_is_what_is_displayed(micros in 0..20_000_000_u64, unit in 0..5_u32) {
+            // Whole cents as well as parts of them.
+            let unit = 10_u64.pow(unit);
+            let (price, mut written) = (Cpm::from_micros(micros / unit * unit), Vec::new());
+            price.write(&mut written);
+            proptest::prop_assert_eq!(written, price.to_string().into_bytes());
+        }
+
         #[test]
         fn a_price_reads_back_as_written(micros in 0..=Cpm::MAX.micros()) {
             let price = Cpm::from_micros(micros);

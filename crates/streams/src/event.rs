@@ -121,11 +121,6 @@ impl BidRow {
             _ => None,
         }
     }
-
-    /// `won` or `lost`, if it bid.
-    pub fn fate(&self) -> Option<&'static str> {
-        self.bid.map(|(_, fate)| if matches!(fate, Fate::Won(_)) { "won" } else { "lost" })
-    }
 }
 
 /// Lists the bidders of one auction after the other; kept between them, so that listing allocates nothing.

@@ -209,7 +209,12 @@ mod parquet {
 #[cfg(feature = "kafka")]
 mod protobuf {
     use super::{Json, Value, check, data, events, lines, versions};
+    use crate::held::{NOON_US, hold, usual};
     use crate::protobuf::Protobuf;
+    use crate::{Event, EventId};
+    use auction::{Imp, Record};
+    use journal::Offset;
+    use prost_reflect::prost::Message as _;
     use prost_reflect::prost::bytes::{Buf, BufMut};
     use prost_reflect::{DescriptorPool, DynamicMessage};
     use serde_json::json;
@@ -303,6 +308,28 @@ mod protobuf {
             Value::Array(of) => of.into_iter().map(zeroless).collect(),
             other => other,
         }
+    }
+
+    #[test]
+    fn an_answer_after_nothing_has_its_latency_and_nothing_else_is_said_that_is_0() {
+        let (supply, id) = (usual(), EventId { instance: 1, core: 0, offset: Offset::new(64) });
+        hold(&supply, 1, NOON_US, &[Imp::PLAIN], |record| {
+            let mut answers = record.answers.clone();
+            answers.replies.iter_mut().for_each(|reply| reply.latency_ns = 0);
+            let record = Record { answers: &answers, ..*record };
+            let (mut file, mut message) = (Vec::new(), Vec::new());
+            Protobuf::default().write(&Event { id, record: &record, supply: &supply }, &mut message);
+            file.put_u32(message.len() as u32);
+            file.extend_from_slice(&message);
+            let read = read(&file).remove(0);
+            let bidders = read.get_field_by_name("bidders").unwrap().into_owned();
+            let has =
+                |bidder: &prost_reflect::Value, name| bidder.as_message().unwrap().has_field_by_name(name);
+            let bidders = bidders.as_list().unwrap();
+            assert!(bidders.iter().any(|bidder| has(bidder, "answer")));
+            assert!(bidders.iter().all(|bidder| has(bidder, "answer") == has(bidder, "latency_us")));
+            assert_eq!(read.encoded_len(), message.len(), "it would not write more, nor less");
+        });
     }
 
     #[test]

@@ -90,8 +90,8 @@ pub trait Cells {
     fn number(&mut self, number: Option<u64>);
     /// The next column has these texts, one for each row.
     fn texts<'a>(&mut self, texts: impl Iterator<Item = Option<&'a [u8]>>);
-    /// The next column, which is optional, has one of few texts in each row, of [`LISTED_BYTES`] at most; what is said
-    /// is which of these.
+    /// The next column, which is optional, has one of few texts in each row; what is said is which of these. Each column
+    /// has a list of its own, always the same: at most [`LISTED_WORDS`] of [`LISTED_BYTES`].
     fn listed(&mut self, list: &[&str], which: impl Iterator<Item = Option<u8>> + Clone);
     /// The next column has these numbers, one for each row.
     fn numbers(&mut self, numbers: impl Iterator<Item = Option<u64>> + Clone);
@@ -99,17 +99,45 @@ pub trait Cells {
     fn end(&mut self);
 }
 
-/// The texts of `not_invited`, `answer` and `fate`, each in its enum's order.
+/// The texts of `not_invited`, `answer` and `fate`, in the order that [`refusal`], [`answer`] and [`fate`] count in.
 const REFUSALS: [&str; 1] = [NotInvited::OtherCountry.name()];
 const ANSWERS: [&str; 3] = [Answer::Bid.name(), Answer::NoBid.name(), Answer::Timeout.name()];
 const FATES: [&str; 2] = ["won", "lost"];
 
-/// How long a text is that comes from a list.
+/// How many texts a list has at most, and how long they are.
+pub const LISTED_WORDS: usize = 8;
+/// See [`LISTED_WORDS`].
 pub const LISTED_BYTES: usize = 14;
-const _: () = {
-    let longest = REFUSALS[0].len();
-    assert!(longest <= LISTED_BYTES && ANSWERS[1].len() <= LISTED_BYTES && FATES[1].len() <= LISTED_BYTES);
-};
+const _: () = assert!(fits(&REFUSALS) && fits(&ANSWERS) && fits(&FATES));
+
+const fn fits(list: &[&str]) -> bool {
+    let mut at = 0;
+    while at < list.len() && list[at].len() <= LISTED_BYTES {
+        at += 1;
+    }
+    at == list.len() && at <= LISTED_WORDS
+}
+
+const fn refusal(reason: NotInvited) -> u8 {
+    match reason {
+        NotInvited::OtherCountry => 0,
+    }
+}
+
+const fn answer(answer: Answer) -> u8 {
+    match answer {
+        Answer::Bid => 0,
+        Answer::NoBid => 1,
+        Answer::Timeout => 2,
+    }
+}
+
+const fn fate(fate: Fate) -> u8 {
+    match fate {
+        Fate::Won(_) => 0,
+        Fate::Lost(_) => 1,
+    }
+}
 
 /// Makes rows of events; kept between them.
 #[derive(Debug, Default)]
@@ -151,15 +179,12 @@ impl Flat {
         to.text(Some(event.supply.id.as_str().as_bytes()));
         to.text(Some(record.opportunity.country.alpha2().as_bytes()));
         to.texts(rows.clone().map(|row| Some(row.bidder(record).as_bytes())));
-        to.listed(&REFUSALS, rows.clone().map(|row| row.not_invited.map(|reason| reason as u8)));
-        to.listed(&ANSWERS, rows.clone().map(|row| row.reply.map(|(answer, _)| answer as u8)));
+        to.listed(&REFUSALS, rows.clone().map(|row| row.not_invited.map(refusal)));
+        to.listed(&ANSWERS, rows.clone().map(|row| row.reply.map(|(said, _)| answer(said))));
         to.numbers(rows.clone().map(|row| row.reply.map(|(_, latency_us)| latency_us)));
         to.numbers(rows.clone().map(|row| row.bid.map(|(bid, _)| bid.imp.into())));
         to.numbers(rows.clone().map(|row| row.bid.map(|(bid, _)| bid.price.micros())));
-        to.listed(
-            &FATES,
-            rows.clone().map(|row| row.bid.map(|(_, fate)| matches!(fate, Fate::Lost(_)).into())),
-        );
+        to.listed(&FATES, rows.clone().map(|row| row.bid.map(|(_, became)| fate(became))));
         to.numbers(rows.clone().map(|row| row.clearing_price().map(Cpm::micros)));
         to.numbers(rows.map(|row| row.loss_reason().map(u64::from)));
         to.end();
@@ -169,5 +194,19 @@ impl Flat {
         self.text.clear();
         write(&mut self.text);
         Some(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_text_is_the_name_of_what_is_counted() {
+        for said in [Answer::Bid, Answer::NoBid, Answer::Timeout] {
+            assert_eq!(ANSWERS[usize::from(answer(said))], said.name());
+        }
+        let reason = NotInvited::OtherCountry;
+        assert_eq!(REFUSALS[usize::from(refusal(reason))], reason.name());
     }
 }

@@ -22,17 +22,17 @@ use std::sync::Arc;
 use words::Words;
 use zstd::bulk::Compressor;
 
-/// How many rows a group has at most: what an engine reads or passes over at once.
+/// How many rows a group has at most, those of an event being in one: what an engine reads or passes over at once.
 const GROUP_ROWS: usize = 128 << 10;
 
 /// A table that is written into a file.
 pub struct Table<W: io::Write + Send> {
     columns: Vec<Values>,
-    /// The column that comes next.
-    at: usize,
-    /// Those of the group, and of them those that are being filled.
+    /// Rows of the group, without those that are being filled.
     rows: usize,
     begun: usize,
+    /// The column that comes next.
+    at: usize,
     writer: SerializedFileWriter<W>,
     zstd: Compressor<'static>,
     /// The first error of a row group, said at the end.
@@ -113,6 +113,9 @@ impl<W: io::Write + Send> Table<W> {
 
 impl<W: io::Write + Send> Cells for Table<W> {
     fn begin(&mut self, rows: usize) {
+        if self.rows + rows > GROUP_ROWS {
+            self.write_group();
+        }
         (self.at, self.begun) = (0, rows);
     }
 
@@ -130,7 +133,7 @@ impl<W: io::Write + Send> Cells for Table<W> {
         let rows = self.begun;
         match self.next() {
             Values::Words(words) => match number {
-                Some(number) => words.push(&number.to_le_bytes(), rows),
+                Some(number) => words.push(&signed(number).to_le_bytes(), rows),
                 None => words.push_none(rows),
             },
             Values::Numbers(Numbers { present, values, .. }) => {
@@ -168,9 +171,6 @@ impl<W: io::Write + Send> Cells for Table<W> {
 
     fn end(&mut self) {
         self.rows += self.begun;
-        if self.rows >= GROUP_ROWS {
-            self.write_group();
-        }
     }
 }
 
@@ -281,4 +281,92 @@ fn properties(columns: &[Column]) -> WriterProperties {
         // A group is looked at whole or not at all.
         .set_offset_index_disabled(true)
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::parquet::file::reader::{FileReader, SerializedFileReader};
+    use ::parquet::file::statistics::Statistics;
+    use ::parquet::record::Field;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    const fn column(name: &'static str, kind: Kind, is_optional: bool) -> Column {
+        Column { name, kind, is_optional }
+    }
+
+    /// When, a number or none, one of three words or none.
+    type Row = (u64, Option<u64>, Option<u8>);
+
+    fn read(file: Vec<u8>) -> Vec<Row> {
+        let file = SerializedFileReader::new(Bytes::from(file)).unwrap();
+        let row = |columns: Vec<(String, Field)>| match &columns[..] {
+            [(_, Field::TimestampMicros(at)), (_, number), (_, price), (_, word)] => {
+                let number = match number {
+                    Field::Long(number) => Some(*number as u64),
+                    _ => None,
+                };
+                assert_eq!(matches!(price, Field::Decimal(_)), number.is_some());
+                let word = match word {
+                    Field::Str(word) => Some(word.len() as u8 - 1),
+                    _ => None,
+                };
+                (*at as u64, number, word)
+            }
+            other => panic!("{other:?}"),
+        };
+        file.get_row_iter(None).unwrap().map(|columns| row(columns.unwrap().into_columns())).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_put_in_order_of_time_whatever_is_missing(
+            rows in prop::collection::vec((0..1_000_u64, prop::option::of(0..50_u64), prop::option::of(0..3_u8)), 1..300)
+        ) {
+            let columns = [
+                column("time", Kind::Time, false),
+                column("number", Kind::Number, true),
+                column("price", PRICE, true),
+                column("word", Kind::Text, true),
+            ];
+            let mut table = Table::new("test", &columns, Vec::new()).unwrap();
+            for event in rows.chunks(3) {
+                table.begin(event.len());
+                table.numbers(event.iter().map(|row| Some(row.0)));
+                table.numbers(event.iter().map(|row| row.1));
+                table.numbers(event.iter().map(|row| row.1));
+                table.listed(&["a", "ab", "abc"], event.iter().map(|row| row.2));
+                table.end();
+            }
+            let mut expected = rows;
+            expected.sort_by_key(|row| row.0);
+            prop_assert_eq!(read(table.finish().unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn an_event_is_in_one_group_and_a_group_has_its_own_statistics() {
+        let mut table = Table::new("test", &[column("number", Kind::Number, false)], Vec::new()).unwrap();
+        for event in
+            [0..GROUP_ROWS as u64 - 1, 1_000_000..1_000_001, 2_000_000..2_000_002, 3_000_000..3_004_096]
+        {
+            table.begin(event.clone().count());
+            table.numbers(event.map(Some));
+            table.end();
+        }
+        let file = SerializedFileReader::new(Bytes::from(table.finish().unwrap())).unwrap();
+        let groups = file.metadata().row_groups().iter().map(|group| {
+            let Some(Statistics::Int64(of)) = group.column(0).statistics() else { panic!("no statistics") };
+            (group.num_rows(), *of.min_opt().unwrap(), *of.max_opt().unwrap())
+        });
+        let groups: Vec<_> = groups.collect();
+        assert_eq!(groups, [(GROUP_ROWS as i64, 0, 1_000_000), (4_098, 2_000_000, 3_004_095)]);
+        let rows = file.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns());
+        let read: Vec<i64> =
+            rows.map(|row| if let Field::Long(number) = row[0].1 { number } else { -1 }).collect();
+        let written =
+            (0..GROUP_ROWS as i64 - 1).chain([1_000_000, 2_000_000, 2_000_001]).chain(3_000_000..3_004_096);
+        assert!(read.into_iter().eq(written));
+    }
 }

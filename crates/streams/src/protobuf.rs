@@ -1,7 +1,7 @@
 //! The event as Protobuf: the messages of `proto/bourse/events/v1/event.proto`, which a test holds these to.
 //!
 //! * Written field by field, in order of their numbers: nothing is allocated but the message.
-//! * What is not optional and 0 or empty is left out, as proto3 does.
+//! * What is not optional and 0 is left out, as proto3 does.
 //! * Source: Protocol Buffers, "Encoding".
 
 use crate::event::{BidRow, Event, Rows, SCHEMA, buyer, is_plain};

@@ -22,8 +22,8 @@ type List = Vec<([u8; LISTED_BYTES + 2], usize)>;
 pub(super) struct Rows {
     body: Vec<u8>,
     flat: Flat,
-    /// By column.
-    lists: [Option<List>; flat::BIDS.len()],
+    /// By column of either table.
+    lists: ([Option<List>; flat::AUCTIONS.len()], [Option<List>; flat::BIDS.len()]),
 }
 
 impl Rows {
@@ -36,10 +36,10 @@ impl Rows {
         self.body.extend_from_slice(&instance.to_le_bytes());
         self.body.extend_from_slice(&core.to_le_bytes());
         self.body.extend_from_slice(&offset.get().to_le_bytes());
-        let (to, lists) = (&mut self.body, &mut self.lists);
-        let columns = flat::AUCTIONS;
+        let (to, (auction, bids)) = (&mut self.body, &mut self.lists);
+        let (columns, lists) = (flat::AUCTIONS, &mut auction[..]);
         self.flat.auction(event, &mut Row { to, lists, columns, at: 0, shared: 0, rows: None });
-        let columns = flat::BIDS;
+        let (columns, lists) = (flat::BIDS, &mut bids[..]);
         self.flat.bids(event, &mut Row { to, lists, columns, at: 0, shared: SHARED, rows: Some(0) });
     }
 
@@ -70,7 +70,7 @@ pub(super) fn structure() -> String {
 /// Writes the columns of one event, one after the other.
 struct Row<'a> {
     to: &'a mut Vec<u8>,
-    lists: &'a mut [Option<List>; flat::BIDS.len()],
+    lists: &'a mut [Option<List>],
     columns: &'static [flat::Column],
     /// The column that comes next, and how many stand in another row already.
     at: usize,
@@ -146,6 +146,7 @@ impl Cells for Row<'_> {
                 let bytes = number.map(|number| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
                 cell(bytes, is_optional, to);
             }),
+            Kind::Time => numbers.for_each(|us| cell(us.map(u64::to_le_bytes), is_optional, to)),
             _ => numbers.for_each(|number| {
                 let bytes = number.map(|number| i64::try_from(number).unwrap_or(i64::MAX).to_le_bytes());
                 cell(bytes, is_optional, to);

@@ -85,12 +85,11 @@ fn metadata(
     let stats = |page_type, encoding| PageEncodingStats { page_type, encoding, count: 1 };
     let dictionary = has_dictionary.then(|| stats(PageType::DICTIONARY_PAGE, Encoding::PLAIN));
     let data = stats(PageType::DATA_PAGE, encoding);
+    let encodings = [Encoding::RLE, encoding].into_iter().chain(has_dictionary.then_some(Encoding::PLAIN));
     let sum = |of: fn(&PageWriteSpec) -> usize| pages.iter().map(of).sum::<usize>() as i64;
     ColumnChunkMetaData::builder(column)
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_encodings_mask(EncodingMask::new_from_encodings(
-            [Encoding::PLAIN, Encoding::RLE, encoding].iter(),
-        ))
+        .set_encodings_mask(EncodingMask::new_from_encodings(encodings.collect::<Vec<_>>().iter()))
         .set_page_encoding_stats(dictionary.into_iter().chain([data]).collect())
         .set_total_compressed_size(sum(|page| page.compressed_size))
         .set_total_uncompressed_size(sum(|page| page.uncompressed_size))

@@ -7,8 +7,8 @@
 //! * Source: Apache Parquet's format, Encodings.md (PLAIN, RLE_DICTIONARY).
 
 use super::pages::{Chunk, hybrid, levels};
-use super::{Order, compact};
-use crate::flat::{Column, Kind};
+use super::{Order, compact, signed};
+use crate::flat::{Column, Kind, LISTED_WORDS};
 use ::parquet::basic::Encoding;
 use ::parquet::data_type::ByteArray;
 use ::parquet::file::statistics::Statistics;
@@ -16,14 +16,11 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use std::hash::BuildHasher;
 
-/// How many words a list of them has at most.
-const LISTED: usize = 8;
-
 /// The cells of a column, until they are written as part of a row group.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     /// For each row 1 if it has a word, in an optional column.
-    pub(super) present: Option<Vec<u8>>,
+    present: Option<Vec<u8>>,
     /// For each row that has one, which.
     rows: Vec<u32>,
     words: Vec<Word>,
@@ -32,7 +29,7 @@ pub(super) struct Words {
     /// Where a word is among them; none if each names something of its own.
     places: Option<HashTable<u32>>,
     /// The places of those that come from a list.
-    listed: [Option<u32>; LISTED],
+    listed: [Option<u32>; LISTED_WORDS],
     /// Whether they are numbers, each in eight bytes.
     is_number: bool,
     hasher: foldhash::fast::RandomState,
@@ -89,7 +86,7 @@ impl Words {
     pub(super) fn push_numbers(&mut self, rows: usize, numbers: impl Iterator<Item = Option<u64>>) {
         for number in numbers.take(rows) {
             match number {
-                Some(number) => self.push(&number.to_le_bytes(), 1),
+                Some(number) => self.push(&signed(number).to_le_bytes(), 1),
                 None => self.push_none(1),
             }
         }
@@ -139,7 +136,7 @@ impl Words {
         self.words.clear();
         self.texts.clear();
         self.places.iter_mut().for_each(HashTable::clear);
-        self.listed = [None; LISTED];
+        self.listed = [None; LISTED_WORDS];
     }
 
     /// Puts the rows in this order.
