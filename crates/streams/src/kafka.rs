@@ -192,19 +192,18 @@ impl Kafka {
         self.producer.as_ref().map_or(0, |producer| producer.in_flight_count().max(0) as usize)
     }
 
-    /// A producer that failed for ever gives back what it has, and is replaced with the next attempt. It may take too long
-    /// to tell of each message: then all of the batch are sent again.
-    fn bury(&mut self) {
-        let is_dead = |producer: &BaseProducer<Context>| producer.client().fatal_error().is_some();
-        if self.producer.as_ref().is_some_and(is_dead) {
-            let (had, failed) = (self.waiting(), self.acks.failed());
-            self.producer = None;
-            self.handed = 0;
-            if self.acks.failed() - failed < had {
-                self.acks.begin();
-                self.unsent = (0..self.messages.len() as u32).collect();
-            }
+    /// Why the producer failed for ever, if it has. It gives back what it has, and is replaced with the next attempt. It may
+    /// take too long to tell of each message: then all of the batch are sent again.
+    fn bury(&mut self) -> Option<String> {
+        let (code, why) = self.producer.as_ref()?.client().fatal_error()?;
+        let (had, failed) = (self.waiting(), self.acks.failed());
+        self.producer = None;
+        self.handed = 0;
+        if self.acks.failed() - failed < had {
+            self.acks.begin();
+            self.unsent = (0..self.messages.len() as u32).collect();
         }
+        Some(format!("{}{}", acks::timeless(&why), hint(&KafkaError::Global(code))))
     }
 }
 
@@ -226,7 +225,6 @@ impl Sink for Kafka {
     async fn deliver(&mut self, _: &Batch) -> Result<()> {
         self.listen();
         self.acks.attempt();
-        self.bury();
         loop {
             self.listen();
             // Before more is sent: what was acknowledged is seen by what is less.
@@ -237,7 +235,7 @@ impl Sink for Kafka {
                 self.unsent.extend(failed);
                 self.unsent.make_contiguous().sort_unstable();
             }
-            if let Some(complaint) = self.acks.complaint() {
+            if let Some(complaint) = self.bury().or_else(|| self.acks.complaint()) {
                 bail!("{complaint}");
             }
             self.send()?;

@@ -131,7 +131,7 @@ impl Acks {
 }
 
 /// A reason without how long it took, so that it is the same when it comes again.
-fn timeless(reason: &str) -> &str {
+pub(super) fn timeless(reason: &str) -> &str {
     reason.rsplit_once(" (after ").map_or(reason, |(what, _)| what)
 }
 

@@ -8,7 +8,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::{DefaultProducerContext, Producer};
 use rdkafka::types::RDKafkaRespErr::{self, *};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaApiKey as Api};
 use rdkafka::{Offset, TopicPartitionList};
@@ -221,6 +221,25 @@ async fn a_supplys_events_keep_their_order_when_the_first_of_them_are_refused() 
     }
     let expected: Vec<String> = (100..200).map(|offset| format!("0000000000000007-0-{offset}")).collect();
     assert_eq!(ids(&cluster.bootstrap_servers()), expected);
+}
+
+#[tokio::test]
+async fn a_producer_that_dies_before_anything_is_sent_is_told_once_and_replaced() {
+    let cluster = cluster();
+    let brokers = cluster.bootstrap_servers();
+    cluster.request_errors(Api::InitProducerId, &[RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED]);
+    let mut sink = Kafka::open(settings(&brokers)).unwrap();
+    let batch = add_hundred(&mut sink, 7);
+    let until = Instant::now() + Duration::from_secs(30);
+    while sink.producer.as_ref().unwrap().client().fatal_error().is_none() {
+        assert!(Instant::now() < until, "it does not die");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let error = sink.deliver(&batch).await.expect_err("it has died").to_string();
+    assert!(error.contains("uthoriz"), "{error}");
+    sink.deliver(&batch).await.unwrap();
+    let events = events(&brokers);
+    assert_eq!((events.len(), events.values().sum::<u32>()), (100, 100));
 }
 
 /// With a second request of a partition in its queue librdkafka polls without a pause.
