@@ -274,10 +274,12 @@ fn traces_endpoint(text: &str) -> Option<String> {
 fn journal(settings: &Settings, data_dir: &Path, workers: usize) -> Result<Option<journal::Settings>> {
     let segment_bytes = settings.number::<u64>("journal.segment_mib")? << 20;
     let defaults = journal::Settings::new(data_dir.join(JOURNAL_DIR), workers as u32);
+    // A stream, too, gives up whole segments.
+    let streamed = (settings.number::<u64>("streams.retain_mib")? << 20) / (8 * workers as u64);
     let journal = journal::Settings {
         sync_ms: settings.number("journal.sync_ms")?,
         segment_bytes,
-        segment_bytes_max: settings.number::<u64>("journal.segment_max_mib")? << 20,
+        segment_bytes_max: (settings.number::<u64>("journal.segment_max_mib")? << 20).min(streamed),
         segment_age_s: settings.number("journal.segment_age_s")?,
         ahead_bytes: defaults.ahead_bytes.min(segment_bytes),
         retain_bytes: Some(settings.number::<u64>("journal.retain_mib")? << 20),

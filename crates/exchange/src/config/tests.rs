@@ -112,6 +112,20 @@ fn a_bad_or_unknown_setting_is_named_in_one_line() {
 }
 
 #[test]
+fn a_segment_is_no_large_part_of_what_may_be_kept_or_wait_for_a_sink() {
+    for (toml, mib) in [
+        ("", 256),
+        ("[streams]\nretain_mib = 2048", 128),
+        ("[journal]\nretain_mib = 2048", 128),
+        ("[streams]\nretain_mib = 100", 64),
+        ("[journal]\nsegment_mib = 300", 300),
+    ] {
+        let journal = read(toml, "", "", "workers=2").1.unwrap().journal.unwrap();
+        assert_eq!(journal.segment_bytes_most() >> 20, mib, "{toml}");
+    }
+}
+
+#[test]
 fn zero_requests_turn_the_limit_off_and_empty_variables_are_unset() {
     assert_eq!(read("rate_limit.requests = 0", "", "", "").1.unwrap().rate_limit, None);
     assert_eq!(read("", "", "BOURSE_SEED= BOURSE_TEST_X=1 PATH=/", "").1.unwrap().seed, None);
