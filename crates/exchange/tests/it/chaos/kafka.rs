@@ -3,7 +3,7 @@
 
 use super::{Book, Ledger, Outcome, burst, catalogue, dice, number};
 use crate::client::micros;
-use crate::kafka::{Broker, events, json};
+use crate::kafka::{Broker, Message, events, json};
 use crate::kafka_sink::streams;
 use crate::proxy::Way;
 use crate::server::{Home, eventually, rounds};
@@ -14,9 +14,9 @@ use std::thread;
 const SUPPLIES: &[&str] = &["narrow", "middle", "nobody"];
 
 /// What the topic says, each event once.
-fn book(broker: &Broker) -> Book {
+fn book(messages: Vec<Message>) -> Book {
     let mut book = Book::default();
-    for message in events(broker.messages()).values() {
+    for message in events(messages).values() {
         let event = json(message);
         let text = |name: &str| event[name].as_str().unwrap().to_owned();
         // The price by its digits.
@@ -65,11 +65,14 @@ fn the_topic_has_what_clients_were_told_whoever_is_killed_or_hangs() {
     }
     let server = home.serve();
     server.drained("kafka");
-    let (book, recorded) = (book(&broker), Book::read(&[&server.home.data_dir()]));
+    // Read once: a million of them take gigabytes.
+    let messages = broker.messages();
+    let sent = messages.len();
+    let (book, recorded) = (book(messages), Book::read(&[&server.home.data_dir()]));
     let missing: Vec<_> =
         recorded.auctions.keys().filter(|number| !book.auctions.contains_key(number)).collect();
     assert!(missing.is_empty(), "{} are not in the topic, the first is {}", missing.len(), missing[0]);
     assert!(book.auctions == recorded.auctions, "what is in the topic is not what was recorded");
     ledger.check(&[&server.home.data_dir()], &server.get("/stat"));
-    println!("{} answers, {} messages", ledger.answered(), broker.messages().len());
+    println!("{} answers, {sent} messages", ledger.answered());
 }
