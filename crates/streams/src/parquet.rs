@@ -347,12 +347,14 @@ mod tests {
 
     #[test]
     fn an_event_is_in_one_group_and_a_group_has_its_own_statistics() {
+        const FULL: i64 = GROUP_ROWS as i64;
         let mut table = Table::new("test", &[column("number", Kind::Number, false)], Vec::new()).unwrap();
-        for event in
-            [0..GROUP_ROWS as u64 - 1, 1_000_000..1_000_001, 2_000_000..2_000_002, 3_000_000..3_004_096]
-        {
+        // The second fills a group, the fourth would not go into one.
+        let events =
+            [0..FULL - 1, 1_000_000..1_000_001, 2_000_000..2_000_000 + FULL - 1, 4_000_000..4_000_002];
+        for event in events.clone() {
             table.begin(event.clone().count());
-            table.numbers(event.map(Some));
+            table.numbers(event.map(|number| Some(number as u64)));
             table.end();
         }
         let file = SerializedFileReader::new(Bytes::from(table.finish().unwrap())).unwrap();
@@ -361,12 +363,10 @@ mod tests {
             (group.num_rows(), *of.min_opt().unwrap(), *of.max_opt().unwrap())
         });
         let groups: Vec<_> = groups.collect();
-        assert_eq!(groups, [(GROUP_ROWS as i64, 0, 1_000_000), (4_098, 2_000_000, 3_004_095)]);
+        let second = (FULL - 1, 2_000_000, 2_000_000 + FULL - 2);
+        assert_eq!(groups, [(FULL, 0, 1_000_000), second, (2, 4_000_000, 4_000_001)]);
         let rows = file.get_row_iter(None).unwrap().map(|row| row.unwrap().into_columns());
-        let read: Vec<i64> =
-            rows.map(|row| if let Field::Long(number) = row[0].1 { number } else { -1 }).collect();
-        let written =
-            (0..GROUP_ROWS as i64 - 1).chain([1_000_000, 2_000_000, 2_000_001]).chain(3_000_000..3_004_096);
-        assert!(read.into_iter().eq(written));
+        let read = rows.map(|row| if let Field::Long(number) = row[0].1 { number } else { -1 });
+        assert!(read.eq(events.into_iter().flatten()));
     }
 }
